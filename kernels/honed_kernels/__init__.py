@@ -1,0 +1,1 @@
+"""Fused classification heads: the reference, the NumPy path and (later) the Triton kernels."""

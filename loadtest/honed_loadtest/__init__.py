@@ -1,0 +1,1 @@
+"""Load harness: drives a Honed server the way its users do, and measures."""

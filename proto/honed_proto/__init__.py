@@ -1,0 +1,1 @@
+"""Wire format of Honed: the protobuf messages of package `honed.v1`."""

@@ -1,0 +1,228 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class FeedbackKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FEEDBACK_KIND_UNSPECIFIED: _ClassVar[FeedbackKind]
+    FEEDBACK_KIND_CORRECTION: _ClassVar[FeedbackKind]
+    FEEDBACK_KIND_CONFIRMATION: _ClassVar[FeedbackKind]
+    FEEDBACK_KIND_AUDIT: _ClassVar[FeedbackKind]
+    FEEDBACK_KIND_RETRACTION: _ClassVar[FeedbackKind]
+
+class FeedbackState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FEEDBACK_STATE_UNSPECIFIED: _ClassVar[FeedbackState]
+    FEEDBACK_STATE_ACTIVE: _ClassVar[FeedbackState]
+    FEEDBACK_STATE_RETRACTED: _ClassVar[FeedbackState]
+    FEEDBACK_STATE_QUARANTINED: _ClassVar[FeedbackState]
+    FEEDBACK_STATE_EXCLUDED: _ClassVar[FeedbackState]
+    FEEDBACK_STATE_DELETED: _ClassVar[FeedbackState]
+FEEDBACK_KIND_UNSPECIFIED: FeedbackKind
+FEEDBACK_KIND_CORRECTION: FeedbackKind
+FEEDBACK_KIND_CONFIRMATION: FeedbackKind
+FEEDBACK_KIND_AUDIT: FeedbackKind
+FEEDBACK_KIND_RETRACTION: FeedbackKind
+FEEDBACK_STATE_UNSPECIFIED: FeedbackState
+FEEDBACK_STATE_ACTIVE: FeedbackState
+FEEDBACK_STATE_RETRACTED: FeedbackState
+FEEDBACK_STATE_QUARANTINED: FeedbackState
+FEEDBACK_STATE_EXCLUDED: FeedbackState
+FEEDBACK_STATE_DELETED: FeedbackState
+
+class FeedbackItem(_message.Message):
+    __slots__ = ("idempotency_key", "prediction_id", "text", "label", "kind", "submitter", "weight", "event_time", "retracts")
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    RETRACTS_FIELD_NUMBER: _ClassVar[int]
+    idempotency_key: str
+    prediction_id: str
+    text: str
+    label: str
+    kind: FeedbackKind
+    submitter: str
+    weight: float
+    event_time: _timestamp_pb2.Timestamp
+    retracts: str
+    def __init__(self, idempotency_key: _Optional[str] = ..., prediction_id: _Optional[str] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., kind: _Optional[_Union[FeedbackKind, str]] = ..., submitter: _Optional[str] = ..., weight: _Optional[float] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retracts: _Optional[str] = ...) -> None: ...
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("model", "items", "wait_until_served")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_UNTIL_SERVED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    items: _containers.RepeatedCompositeFieldContainer[FeedbackItem]
+    wait_until_served: bool
+    def __init__(self, model: _Optional[str] = ..., items: _Optional[_Iterable[_Union[FeedbackItem, _Mapping]]] = ..., wait_until_served: bool = ...) -> None: ...
+
+class SubmitResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SubmitResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[SubmitResult, _Mapping]]] = ...) -> None: ...
+
+class SubmitResult(_message.Message):
+    __slots__ = ("ack", "error")
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ack: FeedbackAck
+    error: _status_pb2.Status
+    def __init__(self, ack: _Optional[_Union[FeedbackAck, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class FeedbackAck(_message.Message):
+    __slots__ = ("feedback_id", "position", "already_recorded", "served", "served_version", "served_revision", "quarantined")
+    FEEDBACK_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_RECORDED_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERVED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    feedback_id: str
+    position: int
+    already_recorded: bool
+    served: bool
+    served_version: int
+    served_revision: int
+    quarantined: bool
+    def __init__(self, feedback_id: _Optional[str] = ..., position: _Optional[int] = ..., already_recorded: bool = ..., served: bool = ..., served_version: _Optional[int] = ..., served_revision: _Optional[int] = ..., quarantined: bool = ...) -> None: ...
+
+class ListFeedbackRequest(_message.Message):
+    __slots__ = ("model", "page_size", "page_token", "label", "submitter")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTER_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    page_size: int
+    page_token: str
+    label: str
+    submitter: str
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., label: _Optional[str] = ..., submitter: _Optional[str] = ...) -> None: ...
+
+class ListFeedbackResponse(_message.Message):
+    __slots__ = ("records", "next_page_token")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[FeedbackRecord]
+    next_page_token: str
+    def __init__(self, records: _Optional[_Iterable[_Union[FeedbackRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class FeedbackRecord(_message.Message):
+    __slots__ = ("feedback_id", "position", "idempotency_key", "prediction_id", "text", "label", "kind", "submitter", "weight", "event_time", "recorded_time", "state", "predicted_label", "predicted_version", "predicted_revision", "retracts", "deleted_position", "deleted_by", "deleted_time")
+    FEEDBACK_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_LABEL_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    RETRACTS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_POSITION_FIELD_NUMBER: _ClassVar[int]
+    DELETED_BY_FIELD_NUMBER: _ClassVar[int]
+    DELETED_TIME_FIELD_NUMBER: _ClassVar[int]
+    feedback_id: str
+    position: int
+    idempotency_key: str
+    prediction_id: str
+    text: str
+    label: str
+    kind: FeedbackKind
+    submitter: str
+    weight: float
+    event_time: _timestamp_pb2.Timestamp
+    recorded_time: _timestamp_pb2.Timestamp
+    state: FeedbackState
+    predicted_label: str
+    predicted_version: int
+    predicted_revision: int
+    retracts: str
+    deleted_position: int
+    deleted_by: str
+    deleted_time: _timestamp_pb2.Timestamp
+    def __init__(self, feedback_id: _Optional[str] = ..., position: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., prediction_id: _Optional[str] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., kind: _Optional[_Union[FeedbackKind, str]] = ..., submitter: _Optional[str] = ..., weight: _Optional[float] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recorded_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[FeedbackState, str]] = ..., predicted_label: _Optional[str] = ..., predicted_version: _Optional[int] = ..., predicted_revision: _Optional[int] = ..., retracts: _Optional[str] = ..., deleted_position: _Optional[int] = ..., deleted_by: _Optional[str] = ..., deleted_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class DeleteFeedbackRequest(_message.Message):
+    __slots__ = ("model", "feedback_ids", "requested_by")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_IDS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    feedback_ids: _containers.RepeatedScalarFieldContainer[str]
+    requested_by: str
+    def __init__(self, model: _Optional[str] = ..., feedback_ids: _Optional[_Iterable[str]] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class DeleteFeedbackResponse(_message.Message):
+    __slots__ = ("results", "position", "served_version", "served_revision", "tainted_versions")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERVED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    TAINTED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[DeleteResult]
+    position: int
+    served_version: int
+    served_revision: int
+    tainted_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, results: _Optional[_Iterable[_Union[DeleteResult, _Mapping]]] = ..., position: _Optional[int] = ..., served_version: _Optional[int] = ..., served_revision: _Optional[int] = ..., tainted_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class DeleteResult(_message.Message):
+    __slots__ = ("tombstone", "error")
+    TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    tombstone: FeedbackRecord
+    error: _status_pb2.Status
+    def __init__(self, tombstone: _Optional[_Union[FeedbackRecord, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class ImportAnchorRequest(_message.Message):
+    __slots__ = ("model", "examples", "replace")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    examples: _containers.RepeatedCompositeFieldContainer[AnchorExample]
+    replace: bool
+    def __init__(self, model: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[AnchorExample, _Mapping]]] = ..., replace: bool = ...) -> None: ...
+
+class AnchorExample(_message.Message):
+    __slots__ = ("text", "label")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    label: str
+    def __init__(self, text: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ImportAnchorResponse(_message.Message):
+    __slots__ = ("imported", "total", "unknown_labels")
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_LABELS_FIELD_NUMBER: _ClassVar[int]
+    imported: int
+    total: int
+    unknown_labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, imported: _Optional[int] = ..., total: _Optional[int] = ..., unknown_labels: _Optional[_Iterable[str]] = ...) -> None: ...
