@@ -1,0 +1,151 @@
+"""The tables of feedback.sqlite and how their rows become values.
+
+Where it stands in the journey: the one place that knows the columns, under `feedback.py` (which
+writes them) and `feedback_reader.py` (which follows them from the adapt process).
+
+No row is ever removed and no state is stored twice: an entry is deleted if it names the deletion
+that erased it, and retracted if an undeleted retraction names it. Deleted text is set to NULL rather
+than removed with its row, because removing rows makes SQLite move neighbours, and the places they
+leave are not wiped even with `secure_delete`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from honed_adapt.feedback_values import Entry, Kind, Record, State
+
+SCHEMA = (
+    """
+    CREATE TABLE log (
+        position INTEGER PRIMARY KEY,
+        feedback_id TEXT NOT NULL UNIQUE,
+        model TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        idempotency_key TEXT,
+        content_hash BLOB,
+        text TEXT,
+        text_hash BLOB,
+        label TEXT,
+        submitter TEXT NOT NULL,
+        weight REAL NOT NULL,
+        event_time REAL NOT NULL,
+        recorded_time REAL NOT NULL,
+        prediction_id TEXT,
+        predicted_label TEXT,
+        predicted_version INTEGER,
+        predicted_revision INTEGER,
+        retracts INTEGER REFERENCES log (position),
+        mark INTEGER NOT NULL DEFAULT 1,
+        decision_id TEXT,
+        deleted_position INTEGER REFERENCES log (position)
+    ) STRICT;
+    CREATE UNIQUE INDEX log_key ON log (model, idempotency_key);
+    CREATE INDEX log_model ON log (model, position);
+    CREATE INDEX log_text ON log (model, text_hash);
+    CREATE INDEX log_retracts ON log (retracts) WHERE retracts IS NOT NULL;
+    CREATE INDEX log_deleted ON log (deleted_position) WHERE deleted_position IS NOT NULL;
+    CREATE TABLE anchor_sets (model TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT;
+    CREATE TABLE anchors (
+        anchor INTEGER PRIMARY KEY,
+        model TEXT NOT NULL,
+        text_hash BLOB NOT NULL,
+        text TEXT NOT NULL,
+        label TEXT NOT NULL,
+        UNIQUE (model, text_hash)
+    ) STRICT;
+    """,
+)
+
+# State, by precedence. `mark` holds ACTIVE, QUARANTINED or EXCLUDED.
+_STATE = f"""
+    CASE WHEN e.deleted_position IS NOT NULL THEN {State.DELETED}
+    WHEN EXISTS (SELECT 1 FROM log r WHERE r.retracts = e.position AND r.deleted_position IS NULL)
+    THEN {State.RETRACTED} ELSE e.mark END
+"""
+_RECORD = f"""
+    SELECT e.feedback_id, e.position, e.idempotency_key, e.prediction_id, e.text, e.label, e.kind,
+        e.submitter, e.weight, e.event_time, e.recorded_time, {_STATE}, e.predicted_label,
+        e.predicted_version, e.predicted_revision, t.feedback_id, d.position, d.submitter,
+        d.recorded_time
+    FROM log e LEFT JOIN log t ON t.position = e.retracts
+        LEFT JOIN log d ON d.position = e.deleted_position
+"""
+_ENTRY = f"""
+    SELECT e.position, e.feedback_id, e.model, e.kind, e.text, e.text_hash, e.label, e.submitter,
+        e.weight, {_STATE}, e.retracts
+    FROM log e
+"""
+_LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
+IS_LABEL = f"e.kind IN {_LABEL_KINDS}"
+IS_SUBMITTED = f"e.kind <> {Kind.DELETION}"
+
+
+def records(
+    connection: apsw.Connection, where: str, bindings: Sequence[Any], limit: int = -1
+) -> list[Record]:
+    """Submitted entries and tombstones that fit `where` (over `log e`), in log order."""
+    sql = f"{_RECORD} WHERE {IS_SUBMITTED} AND {where} ORDER BY e.position LIMIT {limit:d}"
+    return [_record(row) for row in connection.execute(sql, bindings)]
+
+
+def entries(
+    connection: apsw.Connection, where: str, bindings: Sequence[Any], limit: int = -1
+) -> list[Entry]:
+    """Entries that fit `where` (over `log e`), in log order, deletions with what they erased."""
+    sql = f"{_ENTRY} WHERE {where} ORDER BY e.position LIMIT {limit:d}"
+    return [_entry(connection, row) for row in connection.execute(sql, bindings).fetchall()]
+
+
+def anchors(connection: apsw.Connection, model: str) -> list[tuple[str, str]]:
+    """The anchor set of a model, (text, label) in the order of their first import."""
+    sql = "SELECT text, label FROM anchors WHERE model = ? ORDER BY anchor"
+    return [(text, label) for text, label in connection.execute(sql, (model,))]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    return Record(
+        feedback_id=row[0],
+        position=row[1],
+        idempotency_key=row[2],
+        prediction_id=row[3] or "",
+        text=row[4] or "",
+        label=row[5] or "",
+        kind=Kind(row[6]),
+        submitter=row[7],
+        weight=row[8],
+        event_time=row[9],
+        recorded_time=row[10],
+        state=State(row[11]),
+        predicted_label=row[12] or "",
+        predicted_version=row[13] or 0,
+        predicted_revision=row[14] or 0,
+        retracts=row[15] or "",
+        deleted_position=row[16] or 0,
+        deleted_by=row[17] or "",
+        deleted_time=row[18] or 0.0,
+    )
+
+
+def _entry(connection: apsw.Connection, row: Sequence[Any]) -> Entry:
+    position, kind = row[0], Kind(row[3])
+    return Entry(
+        position=position,
+        feedback_id=row[1],
+        model=row[2],
+        kind=kind,
+        text=row[4] or "",
+        text_hash=row[5] or b"",
+        label=row[6] or "",
+        submitter=row[7],
+        weight=row[8],
+        state=State(row[9]),
+        retracts=row[10] or 0,
+        deletes=_erased_by(connection, position) if kind is Kind.DELETION else (),
+    )
+
+
+def _erased_by(connection: apsw.Connection, position: int) -> tuple[int, ...]:
+    sql = "SELECT position FROM log WHERE deleted_position = ? ORDER BY position"
+    return tuple(erased for (erased,) in connection.execute(sql, (position,)))

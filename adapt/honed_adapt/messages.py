@@ -1,0 +1,175 @@
+"""What server and adapt process say to each other over the local socket.
+
+The server tells which models exist and where their log stands; the adapt process offers revisions,
+the trainer offers candidates. The server decides. Frames are `wire.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from honed_adapt import wire
+from honed_adapt.head import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of a connection: who calls ("adapt" or "trainer")."""
+
+    role: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What the adapt process must know about one model.
+
+    Attributes:
+        epoch: grows whenever earlier offers became void (rollback, promotion, pause, resume).
+        revision: what serves now; the guard has passed everything up to it.
+        row_limit: last log position whose label may be learned; None when learning is on.
+        anchor_set: number of the present anchor set; 0 when there is none.
+        anchor_reference: most anchor answers right so far under that set, None if unknown.
+    """
+
+    name: str
+    encoder_digest: str
+    epoch: int
+    revision: int
+    row_limit: int | None
+    anchor_set: int
+    anchor_reference: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """All models that are served; sent on connection and after each change."""
+
+    models: tuple[ModelState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The feedback log has grown up to `position`."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A label that the anchor guard refused, with the numbers that decided."""
+
+    position: int
+    anchor_correct: int
+    anchor_reference: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Revision:
+    """A newly learned head, offered under the epoch in which it was learned.
+
+    Attributes:
+        revision: log position up to which every entry of the model has been considered.
+        head: the head; its arrays travel as raw bytes.
+        learned: labels in effect behind it.
+        anchor_correct: anchor answers that it gets right, of `anchor_total`.
+        quarantined: labels refused on the way to it.
+    """
+
+    model: str
+    epoch: int
+    revision: int
+    head: Head
+    learned: int
+    anchor_set: int
+    anchor_correct: int
+    anchor_total: int
+    quarantined: tuple[Quarantine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A head, perhaps over a new encoder, that shall become a version if the gate lets it pass.
+
+    Attributes:
+        encoder_digest: an encoder that lies under `encoders/` already.
+        log_position: position up to which it has learned.
+        seed, hyper_parameters, metrics: recorded in the version's manifest.
+    """
+
+    model: str
+    encoder_digest: str
+    log_position: int
+    head: Head
+    seed: int = 0
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The server's answer to an offer.
+
+    Attributes:
+        number: the revision, or the version that a candidate became.
+        outcome: "accepted", "promoted", "candidate" or "refused".
+    """
+
+    model: str
+    number: int
+    outcome: str
+    reason: str
+
+
+Message = Hello | Models | Wake | Revision | Candidate | Verdict
+
+_NESTED: dict[type, dict[str, type]] = {
+    Models: {"models": ModelState},
+    Revision: {"quarantined": Quarantine},
+}
+_TYPES: dict[str, type] = {
+    kind.__name__: kind for kind in (Hello, Models, Wake, Revision, Candidate, Verdict)
+}
+
+
+def encode(message: Message) -> bytes:
+    """A message as one frame."""
+    header: dict[str, Any] = {"type": type(message).__name__}
+    arrays: dict[str, NDArray[Any]] = {}
+    for item in fields(message):
+        value = getattr(message, item.name)
+        if isinstance(value, Head):
+            header["labels"] = list(value.labels)
+            header["temperature"] = value.temperature
+            arrays = {"weight": value.weight, "bias": value.bias}
+        elif isinstance(value, tuple):
+            header[item.name] = [asdict(part) for part in value]
+        else:
+            header[item.name] = dict(value) if isinstance(value, Mapping) else value
+    return wire.pack(header, arrays)
+
+
+def decode(header: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Message:
+    """The message of a frame.
+
+    Raises:
+        wire.FrameError: The header does not describe a known message.
+    """
+    try:
+        kind = _TYPES[header.pop("type")]
+        for name, part in _NESTED.get(kind, {}).items():
+            header[name] = tuple(part(**entry) for entry in header[name])
+        if "head" in {item.name for item in fields(kind)}:
+            weight = np.asarray(arrays["weight"], np.float32)
+            bias = np.asarray(arrays["bias"], np.float32)
+            labels = tuple(header.pop("labels"))
+            header["head"] = Head(labels, weight, bias, float(header.pop("temperature")))
+        message: Message = kind(**header)
+    except (KeyError, TypeError, ValueError) as error:
+        raise wire.FrameError(f"not a message between server and adapt process: {error}") from error
+    return message

@@ -1,0 +1,156 @@
+"""`honed feedback`: submit, list, delete and import labels."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from honed.commands.failure import complain, exit_code
+from honed.commands.import_feedback import Tally, import_rows
+from honed.commands.options import Json, LabelFile, ModelName, RequestedBy, connect, new_app
+from honed.commands.output import as_json, print_table
+from honed.commands.rows import read_feedback
+from honed.errors import HonedError
+from honed.types import FeedbackAck, FeedbackItem, FeedbackKind, FeedbackRecord, new_key
+
+app = new_app(no_args_is_help=True, help="Submit, list, delete and import labels.")
+
+
+@app.command()
+def submit(
+    ctx: typer.Context,
+    model: ModelName,
+    text: Annotated[str, typer.Option(help="The labelled text.")] = "",
+    prediction_id: Annotated[str, typer.Option(help="The answer it is about.")] = "",
+    label: Annotated[str, typer.Option(help="The right label.")] = "",
+    kind: Annotated[
+        FeedbackKind | None,
+        typer.Option(
+            help="Without it: with a prediction id a correction, or a confirmation if there is no "
+            "label; else an audit.",
+            show_default=False,
+        ),
+    ] = None,
+    submitter: Annotated[str, typer.Option(help="Who says so.")] = "",
+    weight: Annotated[float, typer.Option(help="How much it counts, up to 10.")] = 1.0,
+    key: Annotated[str, typer.Option(help="Idempotency key; random without it.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it serves.")] = False,
+    json: Json = False,
+) -> None:
+    """Submit one label for a text or an earlier answer."""
+    if not (text or prediction_id):
+        raise typer.BadParameter("give --text or --prediction-id", ctx)
+    item = FeedbackItem(
+        text=text,
+        label=label,
+        kind=kind or _default_kind(prediction_id, label),
+        prediction_id=prediction_id,
+        submitter=submitter,
+        weight=weight,
+        idempotency_key=key or new_key(),
+    )
+    with connect(ctx) as client:
+        (result,) = client.submit_many(model, [item], wait)
+    if isinstance(result, HonedError):
+        raise result
+    typer.echo(as_json(result) if json else _sentence(result, wait))
+
+
+def _default_kind(prediction_id: str, label: str) -> FeedbackKind:
+    if not prediction_id:
+        return FeedbackKind.AUDIT
+    return FeedbackKind.CORRECTION if label else FeedbackKind.CONFIRMATION
+
+
+def _sentence(ack: FeedbackAck, waited: bool) -> str:
+    verb = "was already recorded" if ack.already_recorded else "is recorded"
+    sentence = f"{ack.feedback_id} {verb} at position {ack.position}"
+    if ack.quarantined:
+        return f"{sentence}; the anchor guard put it in quarantine"
+    if ack.served:
+        return f"{sentence}; version {ack.served_version}, revision {ack.served_revision} serves it"
+    return f"{sentence}; not served yet" if waited else sentence
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    model: ModelName,
+    label: Annotated[str, typer.Option(help="Only entries with this label.")] = "",
+    submitter: Annotated[str, typer.Option(help="Only entries of this submitter.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 100,
+    json: Json = False,
+) -> None:
+    """List labels in log order, deleted ones as tombstones."""
+    with connect(ctx) as client:
+        found = client.list_feedback(model, label, submitter, page_size=min(limit, 1000))
+        records = list(islice(found, limit))
+    if json:
+        typer.echo(as_json({"records": records}))
+        return
+    columns = ("position", "feedback id", "kind", "state", "label", "text", "submitter", "recorded")
+    print_table(model, columns, map(_row, records))
+
+
+def _row(record: FeedbackRecord) -> tuple[object, ...]:
+    return (
+        record.position,
+        record.feedback_id,
+        record.kind,
+        record.state,
+        record.label,
+        record.text,
+        record.submitter,
+        record.recorded_time,
+    )
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    model: ModelName,
+    feedback_ids: Annotated[
+        list[str], typer.Argument(metavar="FEEDBACK_ID", help="Labels to forget.")
+    ],
+    requested_by: RequestedBy = "",
+    json: Json = False,
+) -> None:
+    """Forget labels and all their influence."""
+    with connect(ctx) as client:
+        deletion = client.delete(model, feedback_ids, requested_by)
+    errors = [result for result in deletion.results if isinstance(result, HonedError)]
+    sentence = (
+        f"forgot {len(deletion.results) - len(errors)} at position {deletion.position}; "
+        f"version {deletion.served_version}, revision {deletion.served_revision} serves"
+    )
+    typer.echo(as_json(deletion) if json else sentence)
+    for error in errors:
+        complain(error)
+    if errors:
+        raise typer.Exit(exit_code(errors[0]))
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    model: ModelName,
+    file: LabelFile,
+    json: Json = False,
+) -> None:
+    """Submit every row of a file.
+
+    Columns: text, label, and if you like id, submitter, time (ISO 8601 or Unix seconds), weight
+    and kind (audit if left out). The id, or else the content of the row, is its idempotency key:
+    importing a file again is harmless.
+    """
+    tally = Tally()
+    try:
+        with connect(ctx) as client:
+            import_rows(client, model, read_feedback(file), tally, file.name)
+    except HonedError:
+        if tally != Tally():
+            typer.echo(f"honed: stopped ({tally.sentence()}); repeating is harmless", err=True)
+        raise
+    typer.echo(as_json(tally) if json else tally.sentence())
+    if tally.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,151 @@
+"""CSV and JSONL files of labels -> feedback items, row by row.
+
+A row that cannot be read is reported in its place; the rows around it are not affected.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from honed.errors import InvalidRequest
+from honed.types import FeedbackItem, FeedbackKind
+
+_COLUMNS = ("text", "label", "id", "submitter", "time", "weight", "kind")
+
+Cells: TypeAlias = Mapping[str, object]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+        line: Number of its (last) line in the file, from 1.
+        item: The label, or why the row is none.
+    """
+
+    line: int
+    item: FeedbackItem | InvalidRequest
+
+
+def read_feedback(path: Path) -> Iterator[Row]:
+    """Reads a UTF-8 file of labels lazily: .csv with a header line, or .jsonl.
+
+    Raises:
+        InvalidRequest: The file as a whole is not such a file.
+    """
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise _bad(f"{path.name}: the name must end in .csv or .jsonl")
+    try:
+        for line, cells in reader(path):
+            yield Row(line, _item(cells))
+    except UnicodeDecodeError as error:
+        raise _bad(f"{path.name} is not UTF-8: {error}") from error
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Cells | ValueError]]:
+    # utf-8-sig: spreadsheets begin their files with a byte order mark.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        header = tuple(reader.fieldnames or ())
+        unknown = [name for name in header if name not in _COLUMNS]
+        if unknown or not {"text", "label"} <= set(header):
+            raise _bad(
+                f"{path.name} has the columns {', '.join(header) or 'nothing'}; text and label are "
+                f"needed, and only {', '.join(_COLUMNS)} are known"
+            )
+        try:
+            for cells in reader:
+                ragged = None in cells or None in cells.values()
+                fault = ValueError(f"the row has not {len(header)} cells")
+                yield reader.line_num, fault if ragged else cells
+        except csv.Error as error:
+            raise _bad(f"{path.name}, line {reader.line_num}: {error}") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Cells | ValueError]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, _json_object(text)
+
+
+def _json_object(text: str) -> Cells | ValueError:
+    try:
+        cells = json.loads(text)
+    except ValueError as error:
+        return error
+    if not isinstance(cells, dict):
+        return ValueError("a line must hold one JSON object")
+    unknown = ", ".join(name for name in cells if name not in _COLUMNS)
+    return ValueError(f"unknown column: {unknown}") if unknown else cells
+
+
+def _item(cells: Cells | ValueError) -> FeedbackItem | InvalidRequest:
+    try:
+        if isinstance(cells, ValueError):
+            raise cells
+        return _parse(cells)
+    except ValueError as error:
+        return _bad(str(error))
+
+
+def _parse(cells: Cells) -> FeedbackItem:
+    """Raises ValueError with a sentence about the first cell that is wrong."""
+    return FeedbackItem(
+        text=_text(cells, "text"),
+        label=_text(cells, "label"),
+        kind=_parsed(cells, "kind", FeedbackKind) or FeedbackKind.AUDIT,
+        submitter=_text(cells, "submitter"),
+        weight=_parsed(cells, "weight", float) or 1.0,
+        event_time=_parsed(cells, "time", _time),
+        idempotency_key=_text(cells, "id") or _content_hash(cells),
+    )
+
+
+def _text(cells: Cells, name: str) -> str:
+    """A cell as text, empty if left out. JSON may give numbers, but not for what users wrote."""
+    value = cells.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if name in ("text", "label") or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a string")
+    return str(value)
+
+
+def _parsed(cells: Cells, name: str, parse: Callable[[str], Value]) -> Value | None:
+    """A cell as what it stands for, None if left out."""
+    text = _text(cells, name)
+    try:
+        return parse(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _time(text: str) -> datetime:
+    """ISO 8601, in UTC unless it says otherwise, or Unix seconds."""
+    try:
+        return datetime.fromtimestamp(float(text), UTC)
+    except (ValueError, OverflowError):
+        time = datetime.fromisoformat(text)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _content_hash(cells: Cells) -> str:
+    """Names a row by its content, so that importing it again repeats its idempotency key."""
+    content = json.dumps(cells, sort_keys=True, ensure_ascii=False)
+    return sha256(content.encode()).hexdigest()
+
+
+def _bad(message: str) -> InvalidRequest:
+    return InvalidRequest(message, "INVALID_IMPORT", "INVALID_ARGUMENT")

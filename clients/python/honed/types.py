@@ -1,0 +1,278 @@
+"""The values that callers hold: what was asked about, answered, recorded and decided.
+
+All are immutable. Fields have the names of the `honed.v1` messages, where each is described with
+its range; times are aware UTC `datetime`s, durations are seconds, enumerations are the lower-case
+words of the protocol, and "unknown" is a word that only a newer server knows.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import uuid4
+
+from honed.errors import HonedError
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One label and how likely the model holds it to be.
+
+    Attributes:
+        label: Label name.
+        probability: Calibrated probability, 0 to 1.
+    """
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer, computed wholly by one version and revision of one model.
+
+    Attributes:
+        prediction_id: Names the answer in feedback.
+        model: Model that answered.
+        version: Durable version that answered: 1, 2, 3, ...
+        revision: Log position up to which that version had learned.
+        label_set_version: Number of the label set in use.
+        scores: The `top_k` best labels, best first; never empty.
+        text: The text that was asked about, remembered for feedback.
+        num_tokens: Tokens computed.
+        truncated: Whether the text was cut at the token limit.
+        queue_time_s: Seconds from admission to the start of the batch.
+        compute_time_s: Seconds of the batch that computed this answer.
+        logits: If asked: logits of all labels in the order of `logit_labels`, else empty.
+        logit_labels: If asked: all labels of the model, else empty.
+        embedding: If asked: the pooled, L2-normalised vector, else empty.
+    """
+
+    prediction_id: str
+    model: str
+    version: int
+    revision: int
+    label_set_version: int
+    scores: tuple[Score, ...]
+    text: str
+    num_tokens: int
+    truncated: bool
+    queue_time_s: float
+    compute_time_s: float
+    logits: tuple[float, ...] = ()
+    logit_labels: tuple[str, ...] = ()
+    embedding: tuple[float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.scores[0].label
+
+    @property
+    def probability(self) -> float:
+        """Probability of the best label, 0 to 1."""
+        return self.scores[0].probability
+
+
+class FeedbackKind(StrEnum):
+    """What a label says about an answer; all but RETRACTION train, only AUDIT votes."""
+
+    CORRECTION = "correction"
+    """The answer was wrong."""
+    CONFIRMATION = "confirmation"
+    """The answer was right."""
+    AUDIT = "audit"
+    """Drawn at random, or complete labelling."""
+    RETRACTION = "retraction"
+    """Withdraws an earlier entry."""
+
+
+def new_key() -> str:
+    """A random idempotency key, 32 hexadecimal characters."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackItem:
+    """One label for one text, to be submitted.
+
+    Attributes:
+        text: The labelled text; may be empty when `prediction_id` is still known to the server.
+        label: The right label; a new name becomes a new label.
+        kind: What the label says.
+        prediction_id: The answer this is about, if any.
+        submitter: Who says so.
+        weight: How much it counts, (0, 10].
+        event_time: When it was labelled; the time of arrival if None.
+        retracts: RETRACTION only: id of the entry to withdraw.
+        idempotency_key: Makes a repetition harmless, for ever; random if not given, so the same
+            item may be submitted again after any failure.
+    """
+
+    text: str = ""
+    label: str = ""
+    kind: FeedbackKind = FeedbackKind.AUDIT
+    prediction_id: str = ""
+    submitter: str = ""
+    weight: float = 1.0
+    event_time: datetime | None = None
+    retracts: str = ""
+    idempotency_key: str = field(default_factory=new_key)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackAck:
+    """Says that a label is durable.
+
+    Attributes:
+        feedback_id: Names the entry for `delete` and `retract`.
+        position: Position in the log; a revision >= position has considered it.
+        already_recorded: Whether the same key and content had been recorded before.
+        served: With `wait`: whether a revision at or past `position` serves.
+        served_version: With `wait`: version that serves now.
+        served_revision: With `wait`: revision that serves now.
+        quarantined: With `wait`: whether the anchor guard keeps it from having influence.
+    """
+
+    feedback_id: str
+    position: int
+    already_recorded: bool
+    served: bool
+    served_version: int
+    served_revision: int
+    quarantined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """One entry of the feedback log; text and label are empty in a tombstone.
+
+    `kind` is a `FeedbackKind` word; `state` is "active", "retracted", "quarantined", "excluded" or
+    "deleted". `predicted_*` tell what had been answered, `deleted_*` are set in a tombstone.
+    """
+
+    feedback_id: str
+    position: int
+    idempotency_key: str
+    prediction_id: str
+    text: str
+    label: str
+    kind: str
+    submitter: str
+    weight: float
+    event_time: datetime | None
+    recorded_time: datetime | None
+    state: str
+    predicted_label: str
+    predicted_version: int
+    predicted_revision: int
+    retracts: str
+    deleted_position: int
+    deleted_by: str
+    deleted_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The record of a deletion, which can be checked.
+
+    Attributes:
+        results: One for each id, in order: the tombstone that is left, or why there is none.
+        position: Log position of the deletion; 0 if nothing was left to delete.
+        served_version: Version that serves without it.
+        served_revision: Revision that serves without it.
+        tainted_versions: Versions on disk learned from it; not served again as they are.
+    """
+
+    results: tuple[FeedbackRecord | HonedError, ...]
+    position: int
+    served_version: int
+    served_revision: int
+    tainted_versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorImport:
+    """What the anchor set holds after an import.
+
+    Attributes:
+        imported: Examples added or changed.
+        total: Examples in the set now.
+        unknown_labels: Labels of the set that the model does not know (yet).
+    """
+
+    imported: int
+    total: int
+    unknown_labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named endpoint. `revision` below `log_position` means that learning lags behind.
+
+    `suspect_from` and `suspect_to` bound the log range under suspicion after a rollback (0: none);
+    `adapt_state` is "running", "starting" or "down".
+    """
+
+    name: str
+    version: int
+    revision: int
+    label_set_version: int
+    labels: tuple[str, ...]
+    encoder_digest: str
+    hidden_size: int
+    temperature: float
+    closed_labels: bool
+    adaptation_paused: bool
+    suspect_from: int
+    suspect_to: int
+    log_position: int
+    anchor_examples: int
+    create_time: datetime | None
+    adapt_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable, durable version of a model.
+
+    `state` is "candidate", "active", "retired", "refused" or "damaged"; `tainted_position` is the
+    log position of a later deletion of feedback that it had learned (0: none).
+    """
+
+    version: int
+    state: str
+    parent: int
+    encoder_digest: str
+    log_position: int
+    num_labels: int
+    create_time: datetime | None
+    source: str
+    manifest_sha256: str
+    tainted_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision about a model; `numbers_json` holds the numbers behind it, a JSON object."""
+
+    decision_id: str
+    kind: str
+    outcome: str
+    version: int
+    actor: str
+    reason: str
+    numbers_json: str
+    time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEvent:
+    """Something that happened to a model, and the model after it.
+
+    `kind` is "snapshot" (the state when the watch began), "revision", "version", "rollback",
+    "paused", "resumed", "created", "deleted" or "quarantined".
+    """
+
+    kind: str
+    model: Model
+    time: datetime | None

@@ -1,0 +1,118 @@
+"""Entry point of the adapt process: hands the learning loop its encoder, its stores and its socket.
+
+Run by `supervisor.py`, never by hand. It exits when the server's end of the socket closes.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import structlog
+from honed_adapt import messages, wire
+from honed_adapt.encoder_store import open_encoder
+from honed_adapt.feedback_reader import FeedbackReader
+from honed_adapt.loop import AdaptLoop, Encode
+from honed_adapt.vectors import VectorStore
+from numpy.typing import NDArray
+
+from honed_server.encoders.onnx import OnnxEncoder
+from honed_server.logs import configure_logs
+from honed_server.tokenizer import Tokenizer
+
+log = structlog.get_logger(__name__)
+
+# Tokens per run of the encoder: larger runs leave the cache and hold the core for longer.
+_RUN_TOKENS = 256
+_PR_SET_PDEATHSIG = 1
+
+
+def make_encode(home: Path, digest: str) -> tuple[int, Encode]:
+    """Length of a vector and the function from texts to vectors of one encoder on disk."""
+    files = open_encoder(home, digest)
+    encoder, tokenizer = OnnxEncoder(files), Tokenizer(files)
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.empty((len(texts), encoder.hidden), np.float32)
+        tokens = [row.ids for row in tokenizer.tokenise(texts)]
+        start = 0
+        while start < len(tokens):
+            stop, size = start + 1, tokens[start].size
+            while stop < len(tokens) and size + tokens[stop].size <= _RUN_TOKENS:
+                size += tokens[stop].size
+                stop += 1
+            vectors[start:stop] = encoder.encode(tokens[start:stop])
+            start = stop
+        return vectors
+
+    return encoder.hidden, encode
+
+
+def main(argv: Sequence[str]) -> int:
+    """Learns until the server goes away; returns the exit code."""
+    options = _parser().parse_args(argv)
+    configure_logs(options.log_format)
+    _lower_priority(options.nice)
+    home = Path(options.home)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(options.socket)
+    with (
+        connection,
+        FeedbackReader(home / "feedback.sqlite") as reader,
+        VectorStore(home / "adapt" / "adapt.sqlite") as vectors,
+    ):
+        loop = AdaptLoop(
+            reader,
+            vectors,
+            make_encode=lambda digest: make_encode(home, digest),
+            send=lambda message: connection.sendall(messages.encode(message)),
+            guard_items=options.guard_items,
+            trust=json.loads(options.trust),
+        )
+        connection.sendall(messages.encode(messages.Hello("adapt", os.getpid())))
+        return _run(connection, loop)
+
+
+def _run(connection: socket.socket, loop: AdaptLoop) -> int:
+    """Hears all that has been said before each step of work, so that wakes pile up to one."""
+    while True:
+        while not loop.busy or select.select([connection], [], [], 0)[0]:
+            frame = wire.read_frame(connection)
+            if frame is None:
+                return 0
+            loop.hear(messages.decode(*frame))
+        loop.step()
+
+
+def _lower_priority(nice: int) -> None:
+    """Serving comes first; and no adapt process survives its server."""
+    os.nice(nice)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Without this a full memory would take the server as likely as this process.
+    Path("/proc/self/oom_score_adj").write_text("800")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="honed_server.adapt_main")
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--nice", type=int, required=True)
+    parser.add_argument("--guard-items", type=int, required=True)
+    parser.add_argument("--trust", required=True)
+    parser.add_argument("--log-format", required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

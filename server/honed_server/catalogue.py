@@ -1,0 +1,199 @@
+"""The models of this server as the event loop sees them: what is on record, and what serves.
+
+`Catalogue` holds the parts that every decision needs (registry, log, table, events) and publishes
+what was decided. The decisions are in `revisions.py`, `lifecycle.py` and `forgetting.py`.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from honed_adapt import messages
+from honed_adapt.feedback import FeedbackLog
+from honed_adapt.head import Head
+from honed_proto.v1 import models_pb2 as pb
+from numpy.typing import NDArray
+
+from honed_server import validate
+from honed_server.encoders.pool import EncoderPool
+from honed_server.errors import UnknownModel
+from honed_server.events import Events
+from honed_server.generations import Generation, GenerationTable, LoadedEncoder
+from honed_server.metrics import Metrics
+from honed_server.registry import DecisionRow, ModelRow, Registry
+
+
+@dataclass(slots=True)
+class Entry:
+    """The changing facts about one model. Changes happen under `lock`, on the event loop.
+
+    Attributes:
+        row: What the registry holds.
+        epoch: Grows whenever offers that are under way become void.
+        offered_epoch: Epoch of the newest offer that was installed.
+        log_position: Last log position of the model's feedback.
+        version_position: Log position of the active version.
+        version_source: Where the active version came from.
+        anchor_set: Number of the anchor set, 0 for none; `anchor_total` its size.
+        anchor_reference: Most anchor answers right so far under that set.
+        anchor_vectors: Their vectors by encoder digest, computed when the gate needs them.
+        acknowledged: (position, monotonic seconds) of labels that no revision has learned yet.
+        quarantined: Positions in quarantine since the server started.
+        unsaved: Labels served but not yet in a version.
+    """
+
+    row: ModelRow
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    epoch: int = 1
+    offered_epoch: int = 0
+    log_position: int = 0
+    version_position: int = 0
+    version_source: str = "create"
+    anchor_set: int = 0
+    anchor_total: int = 0
+    anchor_reference: int | None = None
+    anchor_vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    acknowledged: deque[tuple[int, float]] = field(default_factory=deque)
+    quarantined: set[int] = field(default_factory=set)
+    unsaved: int = 0
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """All models, and the stores and tables that decisions write to."""
+
+    home: Path
+    registry: Registry
+    log: FeedbackLog
+    table: GenerationTable
+    pool: EncoderPool
+    events: Events
+    metrics: Metrics
+    entries: dict[str, Entry] = field(default_factory=dict)
+    adapt_state: str = "starting"
+    tell_adapt: Callable[[messages.Message], None] = lambda _message: None
+
+    def entry(self, model: str) -> Entry:
+        """The entry of a model that serves; raises UnknownModel with the nearest name."""
+        found = self.entries.get(model)
+        if found is None:
+            hint = validate.suggestion(model, list(self.entries))
+            raise UnknownModel(f"no model {model!r}{hint or '; see Models.List'}", field="model")
+        return found
+
+    def serving(self, model: str) -> Generation:
+        """What serves for a known model."""
+        return self.table.current[model]
+
+    def publish(
+        self,
+        entry: Entry,
+        version: int,
+        revision: int,
+        label_set_version: int,
+        head: Head,
+        *,
+        kind: pb.ModelEvent.Kind,
+        loaded: LoadedEncoder | None = None,
+    ) -> None:
+        """Swaps: assigns the table that holds the new generation, then tells who watches."""
+        name = entry.row.name
+        loaded = loaded or self.serving(name).loaded
+        self.table.put(Generation.of(name, version, revision, label_set_version, head, loaded))
+        self.metrics.version.labels(name).set(version)
+        self.metrics.revision.labels(name).set(revision)
+        self._observe_served(entry, revision)
+        self.announce(entry, kind)
+
+    def announce(self, entry: Entry, kind: pb.ModelEvent.Kind) -> None:
+        """Tells watchers and waiters that something happened to the model."""
+        self.events.publish(self.event(entry, kind))
+
+    def event(self, entry: Entry, kind: pb.ModelEvent.Kind) -> pb.ModelEvent:
+        """The event `kind` with the model as it is now."""
+        event = pb.ModelEvent(kind=kind, model=self.describe(entry))
+        event.time.GetCurrentTime()
+        return event
+
+    def describe(self, entry: Entry) -> pb.Model:
+        """The model as callers see it."""
+        row, generation = entry.row, self.serving(entry.row.name)
+        model = pb.Model(
+            name=row.name,
+            version=generation.version,
+            revision=generation.revision,
+            label_set_version=generation.label_set_version,
+            labels=generation.head.labels,
+            encoder_digest=generation.loaded.encoder.digest,
+            hidden_size=generation.loaded.encoder.hidden,
+            temperature=generation.head.temperature,
+            closed_labels=row.closed_labels,
+            adaptation_paused=row.paused,
+            suspect_from=row.suspect_from,
+            suspect_to=row.suspect_to,
+            log_position=entry.log_position,
+            anchor_examples=entry.anchor_total,
+            adapt_state=self.adapt_state,
+        )
+        model.create_time.FromNanoseconds(int(row.created * 1e9))
+        return model
+
+    def models_message(self) -> messages.Models:
+        """What the adapt process must know now."""
+        states = []
+        for entry in self.entries.values():
+            generation = self.serving(entry.row.name)
+            states.append(
+                messages.ModelState(
+                    name=entry.row.name,
+                    encoder_digest=generation.loaded.encoder.digest,
+                    epoch=entry.epoch,
+                    revision=generation.revision,
+                    row_limit=entry.row.pin_revision if entry.row.paused else None,
+                    anchor_set=entry.anchor_set,
+                    anchor_reference=entry.anchor_reference,
+                )
+            )
+        return messages.Models(tuple(states))
+
+    def renew(self, entry: Entry) -> None:
+        """Voids the offers under way and tells the adapt process where the model stands now."""
+        entry.epoch += 1
+        self.tell_adapt(self.models_message())
+
+    def _observe_served(self, entry: Entry, revision: int) -> None:
+        now = monotonic()
+        while entry.acknowledged and entry.acknowledged[0][0] <= revision:
+            _, since = entry.acknowledged.popleft()
+            self.metrics.label_to_served_seconds.observe(now - since)
+
+
+def decision(
+    model: str,
+    kind: str,
+    outcome: str,
+    *,
+    actor: str,
+    reason: str,
+    version: int = 0,
+    numbers: Mapping[str, Any] | None = None,
+) -> DecisionRow:
+    """A decision made now, ready for the registry."""
+    return DecisionRow(
+        decision_id=uuid.uuid4().hex,
+        model=model,
+        kind=kind,
+        outcome=outcome,
+        version=version,
+        actor=actor,
+        reason=reason,
+        numbers=dict(numbers or {}),
+        time=time.time(),
+    )

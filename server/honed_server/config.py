@@ -1,0 +1,189 @@
+"""Settings: flags over `HONED_*` environment over `honed.toml` over defaults."""
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+_PREFIX = "HONED_"
+# Environment variables that are not settings of the server.
+_OTHER_VARIABLES = {"HONED_DATA", "HONED_TARGET", "HONED_CONFIG"}
+
+
+class ConfigError(Exception):
+    """A setting is unknown or wrong; the message names it and what is allowed."""
+
+
+class ServerConfig(BaseModel):
+    """All settings of `honed serve`. Frozen; validated at construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    home: Path = Field(
+        Path("~/.local/share/honed"), description="Data folder: stores, encoders, versions."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8790, description="Port of gRPC; 0 takes a free one."
+    )
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8791, description="Port of metrics and health over HTTP; 0 takes a free one."
+    )
+    example: bool = Field(True, description="Create the example model `support` in an empty home.")
+    encoder: Path | None = Field(
+        None, description="Folder of the default encoder; default: the MiniLM package."
+    )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        len(os.sched_getaffinity(0)), description="Engine threads; one per CPU core."
+    )
+    max_batch_tokens: Annotated[int, Field(ge=1)] = Field(
+        128, description="Most tokens in a batch."
+    )
+    min_batch_tokens: Annotated[int, Field(ge=1)] = Field(
+        48, description="Batches below this are not split between workers."
+    )
+    max_queued_requests: Annotated[int, Field(ge=1)] = Field(
+        1024, description="Most requests that wait or run."
+    )
+    max_queued_tokens: Annotated[int, Field(ge=1)] = Field(
+        262_144, description="Most tokens that wait or run."
+    )
+    default_deadline_ms: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Deadline of calls that send none."
+    )
+    drain_ms: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="Longest time that shutting down waits for calls in flight."
+    )
+    ready_ms: Annotated[int, Field(ge=0)] = Field(
+        5_000, description="Longest time that starting waits for learning to catch up."
+    )
+    store_texts: bool = Field(True, description="Keep texts in the prediction log on disk.")
+    prediction_log_days: Annotated[float, Field(gt=0)] = Field(
+        7.0, description="Days that predictions are kept."
+    )
+    prediction_log_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        1 << 30, description="Most bytes of the prediction log."
+    )
+    adapt: bool = Field(True, description="Run the adapt process.")
+    adapt_nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        10, description="Niceness of the adapt process."
+    )
+    anchor_guard_items: Annotated[int, Field(ge=0)] = Field(
+        2, description="Anchor answers that learning may lose before labels are quarantined."
+    )
+    checkpoint_revisions: Annotated[int, Field(ge=1)] = Field(
+        500, description="Revisions after which the serving head becomes a version."
+    )
+    submitter_trust: dict[str, float] = Field(
+        {}, description="Trust by submitter, default 1; the most trusted label of a text counts."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Log lines for people or machines; auto: console on a terminal."
+    )
+
+    @field_validator("home", "encoder")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        try:
+            loopback = value == "localhost" or ip_address(value).is_loopback
+        except ValueError as error:
+            raise ValueError("must be an IP address or localhost") from error
+        if not loopback:
+            raise ValueError(
+                "only loopback addresses are allowed: this version has neither TLS nor "
+                "authentication; put a proxy that has both in front"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _budgets(self) -> "ServerConfig":
+        if self.min_batch_tokens > self.max_batch_tokens:
+            raise ValueError("min_batch_tokens must not exceed max_batch_tokens")
+        return self
+
+
+def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
+    """The settings that these flags, this environment and the TOML file amount to.
+
+    The file is `--config`, else HONED_CONFIG, else `honed.toml` in the working folder if present.
+
+    Raises:
+        ConfigError: Unknown key (with the nearest known one) or wrong value.
+    """
+    flags = vars(_parser().parse_args(argv))
+    named = flags.pop("config", None) or environment.get("HONED_CONFIG")
+    from_file = _read_toml(Path(named or "honed.toml"), required=named is not None)
+    from_environment = {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES
+    }
+    sources = {"file": from_file, "environment": from_environment, "flag": flags}
+    values: dict[str, Any] = {}
+    for source, settings in sources.items():
+        for key, value in settings.items():
+            _check_known(key, source)
+            values[key] = _parsed(key, value)
+    try:
+        return ServerConfig(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problem(fault) for fault in error.errors())) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="honed serve", allow_abbrev=False)
+    parser.add_argument("--config", help="TOML file with these settings")
+    for name, item in ServerConfig.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        text = f"{item.description} Default: {item.default}."
+        if item.annotation is bool:
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
+        else:
+            parser.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"))
+    return parser
+
+
+def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        if required:
+            raise ConfigError(f"there is no file {path}") from error
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _check_known(key: str, source: str) -> None:
+    if key in ServerConfig.model_fields:
+        return
+    close = get_close_matches(key, list(ServerConfig.model_fields), n=1)
+    shown = f"{_PREFIX}{key.upper()}" if source == "environment" else key
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ConfigError(f"unknown setting {shown!r} in the {source}{hint}")
+
+
+def _parsed(key: str, value: Any) -> Any:
+    """Text from flags and environment becomes a table where the setting is one: `a=1,b=0.5`."""
+    if isinstance(value, str) and get_origin(ServerConfig.model_fields[key].annotation) is dict:
+        pairs = (pair.partition("=") for pair in value.split(",") if pair)
+        return {name.strip(): number for name, _, number in pairs}
+    return value
+
+
+def _problem(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "settings"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})"

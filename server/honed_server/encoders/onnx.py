@@ -1,0 +1,106 @@
+"""The encoder on CPU: ONNX Runtime over the packed graph.
+
+It stands in the middle of the predict journey: a worker hands it the token ids of a batch and gets
+one vector per text. Several workers share one session with one thread each (as fast as a process
+per core, and one copy of the weights: docs/measurements.md); a wide session may answer lone texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+
+import numpy as np
+import onnxruntime
+from honed_adapt.checkpoint import Pooling
+from honed_adapt.encoder_store import EncoderFiles
+from numpy.typing import NDArray
+
+_ERROR = 3  # ONNX Runtime's log level: its warnings are about graphs, not about requests
+
+
+class OnnxEncoder:
+    """Turns token ids into vectors. Several threads may share it.
+
+    Args:
+        files: the encoder.
+        threads: threads of one call, the caller's included.
+        spin: whether idle threads of the session busy-wait for the next operator: less latency
+            for more CPU.
+    """
+
+    def __init__(self, files: EncoderFiles, *, threads: int = 1, spin: bool = False) -> None:
+        self.digest = files.digest
+        self.tokenizer_digest = files.tokenizer_digest
+        self.hidden = files.hidden
+        self._files = files
+        self._session = _session(files, threads, spin)
+        self._wide = self._session
+
+    def widened(self, threads: int, *, spin: bool = False) -> OnnxEncoder:
+        """The same encoder with a session of more threads beside this one's, for lone batches.
+
+        The session packs the layers' weights again (42 MB for MiniLM); all else is shared.
+        """
+        encoder = copy(self)
+        encoder._wide = _session(self._files, threads, spin)
+        return encoder
+
+    def encode(
+        self, rows: Sequence[NDArray[np.int64]], *, lone: bool = False
+    ) -> NDArray[np.float32]:
+        """Encode a batch of texts.
+
+        Attention takes time and memory by the square of the batch's tokens: keep to some hundreds.
+
+        Args:
+            rows: token ids of each text, int64 (tokens,), none empty.
+            lone: that the other cores are idle; a widened encoder then uses them.
+
+        Returns:
+            float32 (rows, hidden).
+        """
+        if not rows:
+            return np.empty((0, self.hidden), np.float32)
+        session = self._wide if lone else self._session
+        vectors: NDArray[np.float32]
+        (vectors,) = session.run(["vectors"], packed_inputs(rows, self._files.settings.pooling))
+        return vectors
+
+
+def packed_inputs(
+    rows: Sequence[NDArray[np.int64]], pooling: Pooling
+) -> Mapping[str, NDArray[np.int64] | NDArray[np.float32]]:
+    """Lay texts one behind the other, as `honed_adapt.graph` describes its inputs."""
+    lengths = np.array([row.size for row in rows])
+    assert lengths.all(), "the tokenizer gives each text at least its special tokens"
+    starts = np.cumsum(lengths) - lengths
+    row_ids = np.repeat(np.arange(len(rows)), lengths)
+    tokens = np.arange(row_ids.size)
+    pool = np.zeros((len(rows), tokens.size), np.float32)
+    if pooling == "mean":
+        pool[row_ids, tokens] = 1 / lengths[row_ids]
+    else:
+        pool[np.arange(len(rows)), starts] = 1
+    return {
+        "input_ids": np.concatenate(rows),
+        "position_ids": tokens - starts[row_ids],
+        "row_ids": row_ids,
+        "pool": pool,
+    }
+
+
+def _session(files: EncoderFiles, threads: int, spin: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERROR
+    # Both keep what the largest batch ever needed, or a plan for every shape ever seen. Without
+    # them a run is as fast, and memory returns to the system (docs/measurements.md).
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    return onnxruntime.InferenceSession(
+        str(files.graph), options, providers=["CPUExecutionProvider"]
+    )

@@ -1,0 +1,57 @@
+"""The encoders in memory: opened, verified and warmed once, shared by all models that name them."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+from honed_adapt.encoder_store import EncoderDamaged, open_encoder
+
+from honed_server.encoders.onnx import OnnxEncoder
+from honed_server.errors import NotReady
+from honed_server.generations import LoadedEncoder
+from honed_server.tokenizer import Tokenizer
+
+
+class EncoderPool:
+    """Loads encoders off the event loop and drops those that no generation uses.
+
+    Args:
+        home: Data folder with `encoders/<digest>/`.
+        executor: Where loading happens.
+        in_use: Digests that generations name now.
+    """
+
+    def __init__(self, home: Path, executor: Executor, in_use: Callable[[], set[str]]) -> None:
+        self._home = home
+        self._executor = executor
+        self._in_use = in_use
+        self._loaded: dict[str, LoadedEncoder] = {}
+        self._loading = asyncio.Lock()
+
+    async def get(self, digest: str) -> LoadedEncoder:
+        """The encoder of that digest, ready to serve.
+
+        Raises:
+            NotReady: It is not on disk, or damaged; the message names the file.
+        """
+        async with self._loading:
+            if digest not in self._loaded:
+                loop = asyncio.get_running_loop()
+                try:
+                    loaded = await loop.run_in_executor(self._executor, self._load, digest)
+                except EncoderDamaged as error:
+                    raise NotReady(str(error), reason="ENCODER_DAMAGED") from error
+                self._loaded = {d: e for d, e in self._loaded.items() if d in self._in_use()}
+                self._loaded[digest] = loaded
+            return self._loaded[digest]
+
+    def _load(self, digest: str) -> LoadedEncoder:
+        files = open_encoder(self._home, digest)
+        loaded = LoadedEncoder.of(OnnxEncoder(files), Tokenizer(files))
+        # The first run of a session allocates; no request shall pay for that.
+        (warm,) = loaded.tokenizer.tokenise(["warm up"])
+        loaded.encoder.encode([np.resize(warm.ids, 64)] * 2)
+        loaded.encoder.encode([warm.ids], lone=True)
+        return loaded

@@ -1,0 +1,189 @@
+"""Third stop of a prediction: the workers that own the devices.
+
+One thread per CPU core shares one ONNX session per encoder (two threads on one single-thread
+session reach what two processes reach: research/performance.md, section E). A worker reads the
+generation table once per batch and answers each row with its own model's head.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import numpy as np
+import structlog
+from honed_kernels.head import HeadOutput, grouped_head
+from numpy.typing import NDArray
+
+from honed_server.batcher import Answer, Batch, BatchQueue, Outcome, Row
+from honed_server.errors import DeadlinePassed, NotReady, Unavailable, UnknownModel
+from honed_server.generations import Generation, LoadedEncoder
+
+log = structlog.get_logger(__name__)
+
+Delivery = list[tuple[Row, Outcome]]
+
+
+class Engine:
+    """Runs `workers` threads from `start` to `close`.
+
+    Args:
+        queue: Where batches come from.
+        workers: Number of threads.
+        loop: Event loop that receives the outcomes, one call per batch.
+        observe: Called on the loop with each batch, its duration in seconds and its outcomes.
+        on_crash: Called on the loop when a worker died of a bug; nothing is computed after that.
+    """
+
+    def __init__(
+        self,
+        queue: BatchQueue,
+        *,
+        workers: int,
+        loop: asyncio.AbstractEventLoop,
+        observe: Callable[[Batch, float, Delivery], None],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self._queue = queue
+        self._loop = loop
+        self._observe = observe
+        self._on_crash = on_crash
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{n}", daemon=True)
+            for n in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Starts the workers."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stops the workers after their present batch; rows still queued fail as unavailable."""
+        self._fail(self._queue.close(), "the server is shutting down; send the request again")
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (batch := self._queue.take()) is not None:
+            started = monotonic()
+            try:
+                delivery = compute(batch, started)
+            except BaseException as error:
+                log.exception("engine worker failed: this is a bug", rows=len(batch.rows))
+                self._loop.call_soon_threadsafe(self._crashed, batch, error)
+                return
+            finally:
+                self._queue.done()
+            self._loop.call_soon_threadsafe(self._deliver, batch, monotonic() - started, delivery)
+
+    def _deliver(self, batch: Batch, seconds: float, delivery: Delivery) -> None:
+        self._observe(batch, seconds, delivery)
+        for row, outcome in delivery:
+            row.request.settle(row.index, outcome)
+
+    def _crashed(self, batch: Batch, error: BaseException) -> None:
+        waiting = self._queue.close()
+        reason = "the engine failed on an internal error and is down; the log has the details"
+        self._fail([*batch.rows, *waiting], reason)
+        self._on_crash(error)
+
+    def _fail(self, rows: list[Row], reason: str) -> None:
+        for row in rows:
+            row.request.settle(row.index, Unavailable(reason, reason="ENGINE_DOWN"))
+
+
+def compute(batch: Batch, started: float) -> Delivery:
+    """Answers a batch under its one table; the order of the delivery is free."""
+    delivery: Delivery = [(row, _expired()) for row in batch.expired]
+    delivery += [(row, _vanished(row)) for row in batch.unknown]
+    rows, generations = _answerable(batch, delivery)
+    if not rows:
+        return delivery
+    loaded = generations[0].loaded
+    rows = [_retokenised(row, loaded) for row in rows]
+    vectors = loaded.encoder.encode([row.ids for row in rows], lone=batch.lone)
+    output = _heads(rows, generations, vectors)
+    seconds = monotonic() - started
+    for i, (row, generation) in enumerate(zip(rows, generations, strict=True)):
+        delivery.append((row, _answer(row, generation, output, vectors, i, started, seconds)))
+    return delivery
+
+
+def _answerable(batch: Batch, delivery: Delivery) -> tuple[list[Row], list[Generation]]:
+    rows: list[Row] = []
+    generations: list[Generation] = []
+    for row in batch.rows:
+        generation = batch.table[row.request.model]
+        if generation.head.labels:
+            rows.append(row)
+            generations.append(generation)
+        else:
+            delivery.append((row, _not_learned(generation.model)))
+    return rows, generations
+
+
+def _retokenised(row: Row, loaded: LoadedEncoder) -> Row:
+    """The row itself unless its model got another tokenizer after it was queued."""
+    if row.tokenizer_digest == loaded.tokenizer.digest:
+        return row
+    (tokens,) = loaded.tokenizer.tokenise([row.text])
+    return Row(
+        row.request, row.index, row.text, tokens.ids, tokens.truncated, loaded.tokenizer.digest
+    )
+
+
+def _heads(
+    rows: list[Row], generations: list[Generation], vectors: NDArray[np.float32]
+) -> HeadOutput:
+    """All heads of the batch in one call: each row names its own."""
+    unique = list({id(g): g for g in generations}.values())
+    number = {id(g): n for n, g in enumerate(unique)}
+    return grouped_head(
+        vectors,
+        np.fromiter((number[id(g)] for g in generations), np.int64, len(generations)),
+        [g.weights for g in unique],
+        top_k=[row.request.top_k for row in rows],
+        logits=any(row.request.include_logits for row in rows),
+    )
+
+
+def _answer(
+    row: Row,
+    generation: Generation,
+    output: HeadOutput,
+    vectors: NDArray[np.float32],
+    i: int,
+    started: float,
+    seconds: float,
+) -> Answer:
+    labels = generation.head.labels
+    request = row.request
+    return Answer(
+        generation=generation,
+        labels=[labels[k] for k in output.indices[i].tolist()],
+        probabilities=output.probabilities[i].tolist(),
+        logits=output.logits[i] if request.include_logits and output.logits else None,
+        embedding=vectors[i] if request.include_embedding else None,
+        row=row,
+        started=started,
+        compute_s=seconds,
+    )
+
+
+def _expired() -> DeadlinePassed:
+    return DeadlinePassed(
+        "the deadline passed while the text was queued; allow more time or send less at once",
+        reason="EXPIRED_IN_QUEUE",
+    )
+
+
+def _vanished(row: Row) -> UnknownModel:
+    return UnknownModel(f"model {row.request.model!r} was deleted while the text was queued")
+
+
+def _not_learned(model: str) -> NotReady:
+    return NotReady(
+        f"model {model!r} has learned no label yet; submit feedback with the right labels first",
+        reason="NOTHING_LEARNED",
+    )

@@ -1,0 +1,108 @@
+"""Forgets feedback on request, exactly: erase it everywhere, serve without it, then say so."""
+
+import asyncio
+from dataclasses import dataclass
+
+from honed_adapt.feedback import Record, UnknownFeedback
+from honed_adapt.messages import Wake
+
+from honed_server.catalogue import Catalogue, Entry
+from honed_server.errors import Unavailable
+from honed_server.lifecycle import Lifecycle
+from honed_server.predictions import PredictionLog
+from honed_server.rpc import Call
+
+_ANSWER_MARGIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The record of a deletion.
+
+    Attributes:
+        position: Log position of the deletion, 0 if there was nothing left to delete.
+        version, revision: What serves without it.
+        tainted: Versions on disk that were learned from it.
+        tombstones: For each id what is left of it, or why there is nothing.
+    """
+
+    position: int
+    version: int
+    revision: int
+    tainted: list[int]
+    tombstones: list[Record | UnknownFeedback]
+
+
+class Forgetting:
+    """Carries out deletions. Event loop only."""
+
+    def __init__(
+        self, catalogue: Catalogue, lifecycle: Lifecycle, predictions: PredictionLog
+    ) -> None:
+        self._catalogue = catalogue
+        self._lifecycle = lifecycle
+        self._predictions = predictions
+
+    async def forget(self, entry: Entry, ids: list[str], who: str, call: Call) -> Forgotten:
+        """Deletes feedback and returns when a version without it serves.
+
+        The erasure is durable first; repeating an interrupted deletion finishes it.
+
+        Raises:
+            Unavailable: Erased from the log, but the adapt process did not answer in time.
+        """
+        c, name = self._catalogue, entry.row.name
+        links = await asyncio.to_thread(self._links, name, ids)
+        deletion = await asyncio.wrap_future(c.log.delete(name, ids, who))
+        tombstones = [left for left in deletion.tombstones if isinstance(left, Record)]
+        tainted: list[int] = []
+        if deletion.position:
+            entry.log_position = max(entry.log_position, deletion.position)
+            tainted = await asyncio.wrap_future(
+                c.registry.taint(name, deletion.first_position, deletion.position)
+            )
+            await asyncio.wrap_future(self._predictions.forget(name, links))
+        target = max((left.deleted_position for left in tombstones), default=0)
+        if target:
+            c.tell_adapt(Wake(target))
+            await self._serve_without(entry, target, call)
+            await asyncio.wrap_future(c.log.erase())
+        serving = c.serving(name)
+        return Forgotten(
+            deletion.position, serving.version, serving.revision, tainted, deletion.tombstones
+        )
+
+    async def forget_model(self, entry: Entry, who: str) -> int:
+        """Takes a model out of service and erases its feedback; returns how many labels."""
+        c, name = self._catalogue, entry.row.name
+        async with entry.lock:
+            await asyncio.wrap_future(c.registry.delete_model(name, who))
+            c.entries.pop(name, None)
+            forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
+            await asyncio.wrap_future(self._predictions.forget_model(name))
+        await asyncio.wrap_future(c.log.erase())
+        c.tell_adapt(c.models_message())
+        return forgotten
+
+    def _links(self, model: str, ids: list[str]) -> list[tuple[str, str]]:
+        """(prediction id, text) of the entries, read before they are erased."""
+        return [(r.prediction_id, r.text) for r in self._catalogue.log.find(model, ids)]
+
+    async def _serve_without(self, entry: Entry, position: int, call: Call) -> None:
+        """Waits for the revision without the entries and makes it a version."""
+        c, name = self._catalogue, entry.row.name
+        served = await c.events.until(
+            name,
+            lambda: c.serving(name).revision >= position,
+            call.remaining_s() - _ANSWER_MARGIN_S,
+        )
+        if not served:
+            raise Unavailable(
+                f"erased from the log at position {position}, but the model that serves has not "
+                "forgotten it yet: the adapt process did not answer; delete again to finish",
+                reason="DELETION_PENDING",
+                retry_after_s=1.0,
+            )
+        async with entry.lock:
+            if entry.version_position < position:
+                await self._lifecycle.checkpoint(entry, "deletion", "deletion", gated=False)

@@ -1,0 +1,101 @@
+"""What the engine serves: an immutable table from model name to generation.
+
+A swap builds a new table and assigns one reference; a worker reads that reference once per batch.
+This is the whole of the swap guarantee: within a batch a model has exactly one version
+(read-copy-update, as in TensorFlow Serving's serving map).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from honed_adapt.head import Head
+from honed_kernels.head import HeadWeights
+from numpy.typing import NDArray
+
+from honed_server.tokenizer import Tokenizer
+
+
+class Encoder(Protocol):
+    """Turns token ids into vectors; safe to call from several threads."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of weights, tokenizer and settings, hexadecimal."""
+        ...
+
+    @property
+    def hidden(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, rows: list[NDArray[np.int64]], *, lone: bool = False) -> NDArray[np.float32]:
+        """Vectors of shape (rows, hidden); `lone` says that the other cores are idle."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEncoder:
+    """An encoder and the tokenizer that belongs to it."""
+
+    encoder: Encoder
+    tokenizer: Tokenizer
+    special_tokens: int  # tokens of a text without any content, such as [CLS] and [SEP]
+
+    @staticmethod
+    def of(encoder: Encoder, tokenizer: Tokenizer) -> "LoadedEncoder":
+        """Bundles an encoder with its tokenizer."""
+        (empty,) = tokenizer.tokenise([""])
+        return LoadedEncoder(encoder, tokenizer, int(empty.ids.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Everything that answers for one model; always replaced whole."""
+
+    model: str
+    version: int
+    revision: int
+    label_set_version: int
+    head: Head
+    weights: HeadWeights
+    loaded: LoadedEncoder
+
+    @staticmethod
+    def of(
+        model: str,
+        version: int,
+        revision: int,
+        label_set_version: int,
+        head: Head,
+        loaded: LoadedEncoder,
+    ) -> "Generation":
+        """Bundles a validated head with its encoder."""
+        weights = HeadWeights(head.weight, head.bias, head.temperature)
+        return Generation(model, version, revision, label_set_version, head, weights, loaded)
+
+
+Table = Mapping[str, Generation]
+
+
+class GenerationTable:
+    """Holds the current table. Written by the event loop only, read by anyone without a lock."""
+
+    def __init__(self) -> None:
+        self._current: Table = MappingProxyType({})
+
+    @property
+    def current(self) -> Table:
+        """The table now; keep the reference for as long as one answer needs it."""
+        return self._current
+
+    def put(self, generation: Generation) -> None:
+        """Publishes a generation: one assignment of a new table."""
+        self._current = MappingProxyType({**self._current, generation.model: generation})
+
+    def remove(self, model: str) -> None:
+        """Takes a model out of service."""
+        rest = {name: g for name, g in self._current.items() if name != model}
+        self._current = MappingProxyType(rest)

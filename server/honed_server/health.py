@@ -1,0 +1,55 @@
+"""Standard gRPC health: the server as a whole, and each model by its name. Never load-dependent."""
+
+import asyncio
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health_aio
+
+from honed_server.catalogue import Catalogue
+
+SERVICES = ("", "honed.v1.Inference", "honed.v1.Feedback", "honed.v1.Models")
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """Keeps the standard health service in step with what serves. Event loop only."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.servicer = health_aio.HealthServicer()
+        self._catalogue = catalogue
+        self._task: asyncio.Task[None] | None = None
+        self.serving = False
+
+    async def start(self) -> None:
+        """Reports NOT_SERVING until `ready`, and follows the models."""
+        for service in SERVICES:
+            await self.servicer.set(service, _NOT_SERVING)
+        self._task = asyncio.create_task(self._follow())
+
+    async def ready(self) -> None:
+        """Reports SERVING for the server and each model that has learned something."""
+        self.serving = True
+        await self._refresh()
+
+    async def stop(self) -> None:
+        """Reports NOT_SERVING for good: the server drains or its engine is down."""
+        self.serving = False
+        await self.servicer.enter_graceful_shutdown()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _follow(self) -> None:
+        async for event in self._catalogue.events.watch("", []):
+            await self._set_model(event.model.name)
+
+    async def _refresh(self) -> None:
+        for service in SERVICES:
+            await self.servicer.set(service, _SERVING if self.serving else _NOT_SERVING)
+        for model in list(self._catalogue.table.current):
+            await self._set_model(model)
+
+    async def _set_model(self, model: str) -> None:
+        generation = self._catalogue.table.current.get(model)
+        good = self.serving and generation is not None and bool(generation.head.labels)
+        await self.servicer.set(model, _SERVING if good else _NOT_SERVING)

@@ -1,0 +1,291 @@
+"""Decides which version serves: create, checkpoint, promote, roll back, pause, resume, candidates.
+
+All of it works while the adapt process is down. The order is always the same: write aside and
+verify, record in the registry (the commit point), swap one reference, tell the adapt process.
+"""
+
+import asyncio
+
+from honed_adapt.feedback import State
+from honed_adapt.head import Head
+from honed_adapt.messages import Candidate, Verdict
+from honed_proto.v1 import models_pb2 as pb
+
+from honed_server import gate, validate
+from honed_server.catalogue import Catalogue, Entry, decision
+from honed_server.errors import Conflict, NotReady
+from honed_server.registry import ModelExists, VersionRow, VersionState
+from honed_server.shelf import Draft, Shelf
+
+
+class Lifecycle:
+    """The decisions about versions. Event loop only.
+
+    Args:
+        catalogue: The models they are about.
+        shelf: Their versions on disk.
+        default_encoder: Digest of the encoder of models that name none.
+        checkpoint_revisions: Revisions after which the serving head becomes a version.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, shelf: Shelf, default_encoder: str, checkpoint_revisions: int
+    ) -> None:
+        self._catalogue = catalogue
+        self._shelf = shelf
+        self._default_encoder = default_encoder
+        self._checkpoint_revisions = checkpoint_revisions
+        self._creating = asyncio.Lock()
+
+    async def create(
+        self, name: str, *, encoder_digest: str, labels: tuple[str, ...], closed: bool, actor: str
+    ) -> Entry:
+        """Creates a model that knows no label yet, as version 1.
+
+        Raises:
+            InvalidRequest: Not a model name or not a label.
+            Conflict: The name is or was in use.
+            NotReady: No such encoder here, or it is damaged.
+        """
+        c = self._catalogue
+        validate.model_name(name, "name")
+        for i, label in enumerate(labels):
+            validate.label(label, f"labels[{i}]")
+        loaded = await c.pool.get(encoder_digest or self._default_encoder)
+        async with self._creating:
+            try:
+                row = await asyncio.wrap_future(
+                    c.registry.create_model(
+                        name, loaded.encoder.digest, closed_labels=closed, declared_labels=labels
+                    )
+                )
+            except ModelExists as error:
+                raise Conflict(str(error), reason="MODEL_EXISTS", field="name") from error
+            entry = Entry(row)
+            reason = "created without labels"
+            record = decision(name, "create", "created", actor=actor, reason=reason, version=1)
+            head = Head.empty(loaded.encoder.hidden)
+            number = await asyncio.wrap_future(c.registry.label_set_number(name, ()))
+            draft = Draft(1, 0, 0, head, number, loaded, "create")
+            version = await self._shelf.write(name, draft, record)
+            await self._shelf.activate(entry, version, record)
+            c.entries[name] = entry
+            c.publish(entry, 1, 0, number, head, kind=pb.ModelEvent.KIND_CREATED, loaded=loaded)
+        c.tell_adapt(c.models_message())
+        return entry
+
+    async def checkpoint(self, entry: Entry, source: str, actor: str, *, gated: bool) -> None:
+        """Makes the serving revision a version; the caller holds the entry's lock.
+
+        Args:
+            entry: The model.
+            source: "checkpoint" or "deletion", for the record.
+            actor: Who asks.
+            gated: Whether the gate may refuse; it refuses neither people nor forgetting.
+        """
+        c = self._catalogue
+        name = entry.row.name
+        serving = c.serving(name)
+        if serving.revision == entry.version_position and source == "checkpoint":
+            return
+        judged = await gate.judge_checkpoint(c, self._shelf, entry) if gated else gate.BY_HAND
+        number = await asyncio.to_thread(c.registry.next_version, name)
+        record = decision(
+            name,
+            "gate" if gated else "promote",
+            judged.outcome,
+            actor="gate" if gated else actor,
+            reason=judged.reason,
+            version=number,
+            numbers=judged.numbers,
+        )
+        entry.unsaved = 0
+        if judged.outcome != "promoted":
+            await asyncio.wrap_future(c.registry.record(record))
+            return
+        draft = Draft(
+            number, entry.row.active_version, serving.revision, serving.head,
+            serving.label_set_version, serving.loaded, source, metrics=judged.numbers,
+        )  # fmt: skip
+        version = await self._shelf.write(name, draft, record)
+        await self._shelf.activate(entry, version, record)
+        c.publish(
+            entry, number, serving.revision, serving.label_set_version, serving.head,
+            kind=pb.ModelEvent.KIND_VERSION,
+        )  # fmt: skip
+
+    async def checkpoint_when_due(self, entry: Entry) -> None:
+        """Checkpoints after the first labels of a model and then at the set cadence."""
+        never_saved = entry.version_source == "create"
+        if entry.unsaved >= self._checkpoint_revisions or (never_saved and entry.caught_up()):
+            async with entry.lock:
+                await self.checkpoint(entry, "checkpoint", "cadence", gated=True)
+
+    async def promote(self, model: str, number: int, actor: str) -> Entry:
+        """Serves a candidate by hand, or makes the serving revision a version (number 0)."""
+        entry = self._catalogue.entry(model)
+        async with entry.lock:
+            if number == 0:
+                await self.checkpoint(entry, "checkpoint", actor, gated=False)
+                return entry
+            version = self._shelf.find(model, number)
+            if version.state not in (VersionState.CANDIDATE, VersionState.REFUSED):
+                raise NotReady(
+                    f"version {number} is {version.state.name.lower()}; promote takes candidates, "
+                    "roll back to return to an earlier version",
+                    reason="NOT_A_CANDIDATE",
+                )
+            record = decision(
+                model, "promote", "promoted", actor=actor, reason="by hand", version=number
+            )
+            await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_VERSION)
+            entry.anchor_reference = None
+        return entry
+
+    async def rollback(self, model: str, number: int, actor: str) -> Entry:
+        """Serves an earlier version, pauses adaptation, names the log range under suspicion.
+
+        Raises:
+            NotFound: No such version.
+            NotReady: It never served, is damaged, knows no label, or was learned from feedback
+                that was deleted since.
+        """
+        entry = self._catalogue.entry(model)
+        async with entry.lock:
+            version = self._rollback_target(entry, number)
+            first, last = version.log_position + 1, entry.log_position
+            suspect = (first, last) if last >= first else (0, 0)
+            record = decision(
+                model,
+                "rollback",
+                "activated",
+                actor=actor,
+                reason=f"feedback at positions {suspect[0]} to {suspect[1]} is under suspicion",
+                version=version.version,
+                numbers={"suspect_from": suspect[0], "suspect_to": suspect[1]},
+            )
+            await self._shelf.serve(
+                entry, version, record, pb.ModelEvent.KIND_ROLLBACK,
+                paused=True, pin_version=version.version, pin_revision=version.log_position,
+                suspect_from=suspect[0], suspect_to=suspect[1],
+            )  # fmt: skip
+        return entry
+
+    def _rollback_target(self, entry: Entry, number: int) -> VersionRow:
+        """The version to go back to, checked; number 0 means the newest one that can be."""
+        name = entry.row.name
+        if number:
+            version = self._shelf.find(name, number)
+            if fault := _cannot_return(version):
+                raise NotReady(f"version {number} {fault}", reason="CANNOT_ROLL_BACK")
+            return version
+        rows = self._catalogue.registry.versions(name)
+        active = entry.row.active_version
+        for version in sorted(rows, key=lambda row: -row.version):
+            if version.version < active and not _cannot_return(version):
+                return version
+        raise NotReady(
+            f"model {name!r} has no earlier version to return to; see Models.ListVersions",
+            reason="NOTHING_TO_ROLL_BACK_TO",
+        )
+
+    async def pause(self, model: str, actor: str) -> Entry:
+        """Stops learning at the serving revision."""
+        c = self._catalogue
+        entry = c.entry(model)
+        async with entry.lock:
+            if entry.row.paused:
+                return entry
+            serving = c.serving(model)
+            record = decision(model, "pause", "paused", actor=actor, reason="on request")
+            pause = c.registry.pause(model, record, serving.version, serving.revision)
+            entry.row = await asyncio.wrap_future(pause)
+            c.renew(entry)
+            c.announce(entry, pb.ModelEvent.KIND_PAUSED)
+        return entry
+
+    async def resume(
+        self, model: str, *, exclude_suspected: bool, exclude_submitter: str, actor: str
+    ) -> Entry:
+        """Learns again, leaving out what is named; exclusion is on the record and replayed."""
+        c = self._catalogue
+        entry = c.entry(model)
+        async with entry.lock:
+            if not entry.row.paused:
+                return entry
+            row = entry.row
+            excluded: list[int] = []
+            if exclude_suspected or exclude_submitter:
+                excluded = c.log.positions(
+                    model, row.suspect_from, row.suspect_to, exclude_submitter or None
+                )
+            record = decision(
+                model,
+                "resume",
+                "resumed",
+                actor=actor,
+                reason=f"on request; {len(excluded)} labels left out",
+                numbers={"excluded_positions": excluded},
+            )
+            if excluded:
+                mark = c.log.mark(excluded, State.EXCLUDED, record.decision_id)
+                await asyncio.wrap_future(mark)
+            entry.row = await asyncio.wrap_future(c.registry.resume(model, record))
+            c.renew(entry)
+            c.announce(entry, pb.ModelEvent.KIND_RESUMED)
+        return entry
+
+    async def take_candidate(self, offer: Candidate) -> Verdict:
+        """Verifies, records and judges an offered head; serves it if the gate lets it pass.
+
+        Raises:
+            UnknownModel: No such model.
+            NotReady: Its encoder is not here or is damaged.
+            HeadError: The head must not be served.
+        """
+        c = self._catalogue
+        entry = c.entry(offer.model)
+        loaded = await c.pool.get(offer.encoder_digest)
+        offer.head.validate(loaded.encoder.hidden)
+        async with entry.lock:
+            number = await asyncio.to_thread(c.registry.next_version, offer.model)
+            judged = await gate.judge_candidate(c, entry, offer, loaded)
+            record = decision(
+                offer.model, "gate", judged.outcome,
+                actor="gate", reason=judged.reason, version=number, numbers=judged.numbers,
+            )  # fmt: skip
+            refused = judged.outcome == "refused"
+            draft = Draft(
+                number=number,
+                parent=entry.row.active_version,
+                revision=offer.log_position,
+                head=offer.head,
+                label_set_version=await asyncio.wrap_future(
+                    c.registry.label_set_number(offer.model, offer.head.labels)
+                ),
+                loaded=loaded,
+                source="candidate",
+                state=VersionState.REFUSED if refused else VersionState.CANDIDATE,
+                seed=offer.seed,
+                hyper_parameters=offer.hyper_parameters,
+                metrics={**offer.metrics, **judged.numbers},
+            )
+            version = await self._shelf.write(offer.model, draft, record)
+            if judged.outcome == "promoted":
+                await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_VERSION)
+                entry.anchor_reference = judged.numbers.get("candidate_correct")
+        return Verdict(offer.model, number, judged.outcome, judged.reason)
+
+
+def _cannot_return(version: VersionRow) -> str | None:
+    """Why a version cannot be rolled back to; None if it can."""
+    if version.state not in (VersionState.ACTIVE, VersionState.RETIRED):
+        return f"never served: it is {version.state.name.lower()}"
+    if version.num_labels == 0:
+        return "knows no label; roll back to a later one or delete feedback instead"
+    if version.tainted_position:
+        return (
+            f"was learned from feedback deleted at log position {version.tainted_position}; "
+            "roll back to a version that does not contain it"
+        )
+    return None

@@ -1,0 +1,129 @@
+"""The server's end of the local socket: hears offers, tells the adapt process what changed.
+
+One Unix socket inside the data folder (mode 0700). What comes over it is checked like any input:
+a torn frame or an unknown message ends that connection and nothing else.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from honed_adapt import messages, wire
+from honed_adapt.head import HeadError
+from honed_adapt.store_errors import StoreError
+from honed_proto.v1 import models_pb2 as pb
+
+from honed_server.catalogue import Catalogue
+from honed_server.errors import ServingError
+from honed_server.lifecycle import Lifecycle
+from honed_server.revisions import install_revision
+
+log = structlog.get_logger(__name__)
+
+# Linux refuses longer addresses of Unix sockets (sun_path holds 108 bytes).
+MAX_SOCKET_PATH = 100
+
+
+class AdaptLink:
+    """Accepts the adapt process and trainers. Event loop only.
+
+    Args:
+        path: Of the socket.
+        catalogue: The models.
+        lifecycle: Judges candidates.
+        guard_items: See `install_revision`.
+    """
+
+    def __init__(
+        self, path: Path, catalogue: Catalogue, lifecycle: Lifecycle, guard_items: int
+    ) -> None:
+        self._path = path
+        self._catalogue = catalogue
+        self._lifecycle = lifecycle
+        self._guard_items = guard_items
+        self._adapt: asyncio.StreamWriter | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begins to listen; a socket left over from a crash is replaced."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        os.chmod(self._path, 0o600)
+
+    async def close(self) -> None:
+        """Ends all connections; the adapt process exits when it sees that."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.close()
+        self._path.unlink(missing_ok=True)
+
+    def tell(self, message: messages.Message) -> None:
+        """Sends to the adapt process if it is there; if not it will ask when it comes."""
+        if self._adapt is not None and not self._adapt.is_closing():
+            self._adapt.write(messages.encode(message))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while (frame := await wire.read_frame_async(reader)) is not None:
+                await self._hear(messages.decode(*frame), writer)
+        except (wire.FrameError, ConnectionError) as error:
+            log.warning("adapt connection ended", why=str(error))
+        finally:
+            self._writers.discard(writer)
+            if self._adapt is writer:
+                self._adapt = None
+                self._set_state("down")
+            writer.close()
+
+    async def _hear(self, message: messages.Message, writer: asyncio.StreamWriter) -> None:
+        match message:
+            case messages.Hello(role="adapt"):
+                self._adapt = writer
+                self._set_state("running")
+                self.tell(self._catalogue.models_message())
+            case messages.Revision():
+                offer = message
+                verdict = await _judged(
+                    offer.model,
+                    offer.revision,
+                    lambda: install_revision(self._catalogue, offer, self._guard_items),
+                )
+                writer.write(messages.encode(verdict))
+                await self._checkpoint_when_due(verdict)
+            case messages.Candidate():
+                candidate = message
+                verdict = await _judged(
+                    candidate.model, 0, lambda: self._lifecycle.take_candidate(candidate)
+                )
+                writer.write(messages.encode(verdict))
+            case messages.Hello():
+                pass
+            case _:
+                raise wire.FrameError(f"{type(message).__name__} is not for the server")
+
+    async def _checkpoint_when_due(self, verdict: messages.Verdict) -> None:
+        entry = self._catalogue.entries.get(verdict.model)
+        if entry is not None and verdict.outcome == "accepted":
+            await self._lifecycle.checkpoint_when_due(entry)
+
+    def _set_state(self, state: str) -> None:
+        self._catalogue.adapt_state = state
+        self._catalogue.metrics.adapt_up.set(state == "running")
+        for entry in self._catalogue.entries.values():
+            self._catalogue.announce(entry, pb.ModelEvent.KIND_SNAPSHOT)
+
+
+async def _judged(
+    model: str, number: int, judge: Callable[[], Awaitable[messages.Verdict]]
+) -> messages.Verdict:
+    """The verdict, also when judging meets an error that the offer or a store caused."""
+    try:
+        return await judge()
+    except (ServingError, HeadError, StoreError, OSError) as error:
+        log.warning("offer refused", model=model, why=str(error))
+        return messages.Verdict(model, number, "refused", str(error))

@@ -1,0 +1,139 @@
+"""RPCs of `honed.v1.Models`: what serves, what could, who decided, and control over it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from honed_proto.v1 import models_pb2 as pb
+
+from honed_server import validate
+from honed_server.catalogue import Catalogue
+from honed_server.forgetting import Forgetting
+from honed_server.lifecycle import Lifecycle
+from honed_server.registry import DecisionRow, VersionRow
+from honed_server.rpc import Call
+
+_DECISIONS = 1000
+
+
+class ModelsService:
+    """Answers the Models RPCs. Event loop only."""
+
+    def __init__(self, catalogue: Catalogue, lifecycle: Lifecycle, forgetting: Forgetting) -> None:
+        self._catalogue = catalogue
+        self._lifecycle = lifecycle
+        self._forgetting = forgetting
+
+    async def create(self, request: pb.CreateModelRequest, call: Call) -> pb.Model:
+        """Creates an empty model; see models.proto."""
+        entry = await self._lifecycle.create(
+            request.name,
+            encoder_digest=request.encoder_digest,
+            labels=tuple(dict.fromkeys(request.labels)),
+            closed=request.closed_labels,
+            actor=call.peer,
+        )
+        return self._catalogue.describe(entry)
+
+    async def get(self, request: pb.GetModelRequest, _call: Call) -> pb.Model:
+        """Describes one model."""
+        return self._catalogue.describe(self._catalogue.entry(request.name))
+
+    async def list(self, _request: pb.ListModelsRequest, _call: Call) -> pb.ListModelsResponse:
+        """Describes all models."""
+        entries = sorted(self._catalogue.entries.items())
+        return pb.ListModelsResponse(
+            models=[self._catalogue.describe(entry) for _, entry in entries]
+        )
+
+    async def delete(self, request: pb.DeleteModelRequest, call: Call) -> pb.DeleteModelResponse:
+        """Takes a model out of service and forgets its feedback."""
+        entry = self._catalogue.entry(request.name)
+        who = _who(request.requested_by, call)
+        event = self._catalogue.event(entry, pb.ModelEvent.KIND_DELETED)
+        forgotten = await self._forgetting.forget_model(entry, who)
+        self._catalogue.table.remove(request.name)
+        self._catalogue.events.publish(event)
+        return pb.DeleteModelResponse(forgotten_feedback=forgotten)
+
+    async def list_versions(
+        self, request: pb.ListVersionsRequest, _call: Call
+    ) -> pb.ListVersionsResponse:
+        """Lists versions and decisions."""
+        self._catalogue.entry(request.model)
+        registry = self._catalogue.registry
+        versions = await asyncio.to_thread(registry.versions, request.model)
+        decisions = await asyncio.to_thread(registry.decisions, request.model, _DECISIONS)
+        return pb.ListVersionsResponse(
+            versions=[_version(row) for row in versions],
+            decisions=[_decision(row) for row in decisions],
+        )
+
+    async def promote(self, request: pb.PromoteRequest, call: Call) -> pb.Model:
+        """Serves a version by hand."""
+        who = _who(request.requested_by, call)
+        entry = await self._lifecycle.promote(request.model, request.version, who)
+        return self._catalogue.describe(entry)
+
+    async def rollback(self, request: pb.RollbackRequest, call: Call) -> pb.Model:
+        """Serves an earlier version and pauses learning."""
+        who = _who(request.requested_by, call)
+        entry = await self._lifecycle.rollback(request.model, request.version, who)
+        return self._catalogue.describe(entry)
+
+    async def pause(self, request: pb.PauseAdaptationRequest, call: Call) -> pb.Model:
+        """Stops learning."""
+        who = _who(request.requested_by, call)
+        return self._catalogue.describe(await self._lifecycle.pause(request.model, who))
+
+    async def resume(self, request: pb.ResumeAdaptationRequest, call: Call) -> pb.Model:
+        """Learns again."""
+        entry = await self._lifecycle.resume(
+            request.model,
+            exclude_suspected=request.exclude_suspected,
+            exclude_submitter=validate.identifier(request.exclude_submitter, "exclude_submitter"),
+            actor=_who(request.requested_by, call),
+        )
+        return self._catalogue.describe(entry)
+
+    def watch(self, request: pb.WatchRequest, _call: Call) -> AsyncIterator[pb.ModelEvent]:
+        """Streams the present state and what follows."""
+        entries = list(self._catalogue.entries.values())
+        if request.model:
+            entries = [self._catalogue.entry(request.model)]
+        snapshot = [self._catalogue.event(entry, pb.ModelEvent.KIND_SNAPSHOT) for entry in entries]
+        return self._catalogue.events.watch(request.model, snapshot)
+
+
+def _who(requested_by: str, call: Call) -> str:
+    return validate.identifier(requested_by, "requested_by") or call.peer
+
+
+def _version(row: VersionRow) -> pb.Version:
+    version = pb.Version(
+        version=row.version,
+        state=pb.VersionState.Value(f"VERSION_STATE_{row.state.name}"),
+        parent=row.parent,
+        encoder_digest=row.encoder_digest,
+        log_position=row.log_position,
+        num_labels=row.num_labels,
+        source=row.source,
+        manifest_sha256=row.manifest_sha256,
+        tainted_position=row.tainted_position,
+    )
+    version.create_time.FromNanoseconds(int(row.created * 1e9))
+    return version
+
+
+def _decision(row: DecisionRow) -> pb.Decision:
+    decision = pb.Decision(
+        decision_id=row.decision_id,
+        kind=row.kind,
+        outcome=row.outcome,
+        version=row.version,
+        actor=row.actor,
+        reason=row.reason,
+        numbers_json=json.dumps(row.numbers, sort_keys=True),
+    )
+    decision.time.FromNanoseconds(int(row.time * 1e9))
+    return decision

@@ -1,0 +1,107 @@
+"""Installs what the instant lane offers: check, record what was refused, swap."""
+
+import asyncio
+
+import structlog
+from honed_adapt import messages
+from honed_adapt.feedback import State
+from honed_adapt.head import HeadError
+from honed_proto.v1 import models_pb2 as pb
+
+from honed_server.catalogue import Catalogue, Entry, decision
+
+log = structlog.get_logger(__name__)
+
+
+async def install_revision(
+    catalogue: Catalogue, offer: messages.Revision, guard_items: int
+) -> messages.Verdict:
+    """Serves an offered revision, or says why not. The adapt process is not trusted.
+
+    Args:
+        catalogue: The models.
+        offer: What the adapt process learned.
+        guard_items: Anchor answers that a revision may lose against a promoted candidate.
+    """
+    entry = catalogue.entries.get(offer.model)
+    if entry is None:
+        return _refused(offer, "the model was deleted")
+    async with entry.lock:
+        fault = _fault(catalogue, entry, offer, guard_items)
+        if fault is not None:
+            catalogue.metrics.refused_offers.labels(offer.model).inc()
+            log.warning("revision refused", model=offer.model, revision=offer.revision, why=fault)
+            return _refused(offer, fault)
+        await _record_quarantine(catalogue, entry, offer)
+        await _swap(catalogue, entry, offer)
+    return messages.Verdict(offer.model, offer.revision, "accepted", "serves")
+
+
+def _fault(
+    catalogue: Catalogue, entry: Entry, offer: messages.Revision, guard_items: int
+) -> str | None:
+    """Why an offer must not serve; None if it may."""
+    serving = catalogue.serving(offer.model)
+    if offer.epoch != entry.epoch:
+        return f"learned under epoch {offer.epoch}, now is {entry.epoch}"
+    if offer.revision < serving.revision and entry.offered_epoch == entry.epoch:
+        return f"older than revision {serving.revision}, which serves"
+    try:
+        offer.head.validate(serving.loaded.encoder.hidden)
+    except HeadError as error:
+        return str(error)
+    reference = entry.anchor_reference
+    comparable = reference is not None and offer.anchor_set == entry.anchor_set
+    if entry.version_source == "candidate" and comparable:
+        # A promoted candidate is replaced by what the lane learned only if that is no worse.
+        assert reference is not None, "checked above"
+        if offer.anchor_correct < reference - guard_items:
+            return f"{offer.anchor_correct} anchor answers right, the version has {reference}"
+    return None
+
+
+async def _record_quarantine(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:
+    """Makes refusals of the guard durable before anything serves that relies on them."""
+    if not offer.quarantined:
+        return
+    positions = [refused.position for refused in offer.quarantined]
+    worst = min(offer.quarantined, key=lambda refused: refused.anchor_correct)
+    record = decision(
+        offer.model,
+        "quarantine",
+        "refused",
+        actor="guard",
+        reason=f"{len(positions)} labels would have cost anchor answers",
+        numbers={
+            "positions": positions,
+            "anchor_correct": worst.anchor_correct,
+            "anchor_reference": worst.anchor_reference,
+        },
+    )
+    await asyncio.wrap_future(catalogue.log.mark(positions, State.QUARANTINED, record.decision_id))
+    await asyncio.wrap_future(catalogue.registry.record(record))
+    entry.quarantined.update(positions)
+    catalogue.metrics.quarantined.labels(offer.model).inc(len(positions))
+    catalogue.announce(entry, pb.ModelEvent.KIND_QUARANTINED)
+
+
+async def _swap(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:
+    serving = catalogue.serving(offer.model)
+    labels = offer.head.labels
+    number = serving.label_set_version
+    if labels != serving.head.labels:
+        number = await asyncio.wrap_future(catalogue.registry.label_set_number(offer.model, labels))
+    entry.offered_epoch = offer.epoch
+    if offer.anchor_set == entry.anchor_set and entry.anchor_set:
+        entry.anchor_reference = max(entry.anchor_reference or 0, offer.anchor_correct)
+    if offer.revision > serving.revision:
+        entry.unsaved += 1
+    version = entry.row.active_version
+    catalogue.publish(
+        entry, version, offer.revision, number, offer.head, kind=pb.ModelEvent.KIND_REVISION
+    )
+    catalogue.metrics.revisions.labels(offer.model).inc()
+
+
+def _refused(offer: messages.Revision, reason: str) -> messages.Verdict:
+    return messages.Verdict(offer.model, offer.revision, "refused", reason)

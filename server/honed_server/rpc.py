@@ -1,0 +1,142 @@
+"""The edge of the server: raw bytes to messages and errors to statuses, for every RPC alike.
+
+Handlers receive bytes and parse inside: grpc.aio answers unparsable bytes with UNKNOWN, which
+blames the server for the client's fault (research/reliability_ecosystem.md, decision 7).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+
+from honed_server.errors import InternalFailure, InvalidRequest, ServingError
+from honed_server.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+RequestT = TypeVar("RequestT", bound=Message)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_DETAILS = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler may know about the call that it answers."""
+
+    deadline: float  # monotonic seconds
+    peer: str
+
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, negative when it has passed."""
+        return self.deadline - monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Makes RPC handlers that parse, measure, and turn errors into statuses."""
+
+    metrics: Metrics
+    default_deadline_s: float
+
+    def unary(
+        self,
+        method: str,
+        request_type: type[RequestT],
+        handler: Callable[[RequestT, Call], Awaitable[Message]],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """One request, one response."""
+
+        async def handle(payload: bytes, context: Context) -> bytes:
+            with self.metrics.rpc(method) as outcome:
+                try:
+                    request = _parse(payload, request_type)
+                    response = await handler(request, self._call(context))
+                    return response.SerializeToString()
+                except Exception as error:  # noqa: BLE001 - the edge: every failure gets a status
+                    status = outcome.status = _status(error, method)
+                await _abort(context, status)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def server_stream(
+        self,
+        method: str,
+        request_type: type[RequestT],
+        handler: Callable[[RequestT, Call], AsyncIterator[Message]],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """One request, many responses."""
+
+        async def handle(payload: bytes, context: Context) -> AsyncIterator[bytes]:
+            with self.metrics.rpc(method) as outcome:
+                try:
+                    request = _parse(payload, request_type)
+                    async for response in handler(request, self._call(context, inf)):
+                        yield response.SerializeToString()
+                    return
+                except Exception as error:  # noqa: BLE001 - the edge: every failure gets a status
+                    status = outcome.status = _status(error, method)
+                await _abort(context, status)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def bidirectional(
+        self,
+        method: str,
+        request_type: type[RequestT],
+        handler: Callable[[AsyncIterator[RequestT], Call], AsyncIterator[Message]],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Many requests, many responses."""
+
+        async def handle(payloads: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            with self.metrics.rpc(method) as outcome:
+                try:
+                    requests = (_parse(payload, request_type) async for payload in payloads)
+                    async for response in handler(requests, self._call(context, inf)):
+                        yield response.SerializeToString()
+                    return
+                except Exception as error:  # noqa: BLE001 - the edge: every failure gets a status
+                    status = outcome.status = _status(error, method)
+                await _abort(context, status)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _call(self, context: Context, default_s: float | None = None) -> Call:
+        remaining: float | None = context.time_remaining()
+        if remaining is None:
+            remaining = self.default_deadline_s if default_s is None else default_s
+        return Call(deadline=monotonic() + remaining, peer=context.peer())
+
+
+def _parse(payload: bytes, request_type: type[RequestT]) -> RequestT:
+    try:
+        return request_type.FromString(payload)
+    except DecodeError as error:
+        name = request_type.DESCRIPTOR.full_name
+        raise InvalidRequest(
+            f"the request is not a valid {name} message ({error}); "
+            "strings must be UTF-8 and the client must use the same .proto",
+            reason="MALFORMED_MESSAGE",
+        ) from error
+
+
+def _status(error: Exception, method: str) -> status_pb2.Status:
+    if isinstance(error, ServingError):
+        return error.to_status()
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    log.error("bug in a handler", method=method, exc_info=error)
+    return InternalFailure("the server has a bug; its log has the details").to_status()
+
+
+async def _abort(context: Context, status: status_pb2.Status) -> Any:
+    trailing: tuple[tuple[str, str | bytes], ...] = ((_DETAILS, status.SerializeToString()),)
+    context.set_trailing_metadata(trailing)
+    await context.abort(_CODES[status.code], status.message)

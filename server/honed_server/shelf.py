@@ -1,0 +1,146 @@
+"""The versions of a model on disk and on record: write aside, verify, record, read back.
+
+The registry row is the commit point: a folder without a row is left over from a crash and is
+overwritten by nobody, a row without an intact folder is refused by name.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from honed_adapt import versions
+from honed_adapt.head import Head
+from honed_proto.v1 import models_pb2 as pb
+
+from honed_server.catalogue import Catalogue, Entry, decision
+from honed_server.errors import NotFound, NotReady
+from honed_server.generations import LoadedEncoder
+from honed_server.registry import DecisionRow, VersionRow, VersionState
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version about to be written.
+
+    Attributes:
+        number: Its version number.
+        revision: Log position up to which it has learned.
+        source: "create", "checkpoint", "deletion" or "candidate".
+    """
+
+    number: int
+    parent: int
+    revision: int
+    head: Head
+    label_set_version: int
+    loaded: LoadedEncoder
+    source: str
+    state: VersionState = VersionState.CANDIDATE
+    seed: int = 0
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Shelf:
+    """Reads and writes versions for the decisions. Event loop only; disks are used in threads."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    async def write(self, model: str, draft: Draft, record: DecisionRow) -> VersionRow:
+        """Writes a version aside, verifies it, and records it together with its decision."""
+        manifest = versions.Manifest(
+            model=model,
+            version=draft.number,
+            parent=draft.parent,
+            encoder_digest=draft.loaded.encoder.digest,
+            log_position=draft.revision,
+            label_set_version=draft.label_set_version,
+            seed=draft.seed,
+            hyper_parameters=dict(draft.hyper_parameters),
+            metrics=dict(draft.metrics),
+            decision_id=record.decision_id,
+            source=draft.source,
+        )
+        root = self._catalogue.home / "models"
+        written = await asyncio.to_thread(versions.write, root, manifest, draft.head)
+        row = VersionRow(
+            model=model,
+            version=draft.number,
+            state=draft.state,
+            parent=draft.parent,
+            encoder_digest=manifest.encoder_digest,
+            log_position=draft.revision,
+            num_labels=draft.head.num_labels,
+            created=time.time(),
+            source=draft.source,
+            manifest_sha256=written.manifest_sha256,
+            decision_id=record.decision_id,
+            tainted_position=0,
+        )
+        await asyncio.wrap_future(self._catalogue.registry.add_version(row, record))
+        return row
+
+    async def read(self, row: VersionRow) -> tuple[Head, int, LoadedEncoder]:
+        """Head, label set number and encoder of a recorded version, verified.
+
+        Raises:
+            NotReady: A file is damaged or foreign; the message names it, and it is on record.
+        """
+        root = self._catalogue.home / "models"
+        try:
+            manifest, head = await asyncio.to_thread(
+                versions.load, root, row.model, row.version, manifest_sha256=row.manifest_sha256
+            )
+        except versions.VersionError as error:
+            await self._mark_damaged(row, str(error))
+            raise NotReady(str(error), reason="VERSION_DAMAGED") from error
+        return head, manifest.label_set_version, await self._catalogue.pool.get(row.encoder_digest)
+
+    async def activate(
+        self, entry: Entry, row: VersionRow, record: DecisionRow, **pins: Any
+    ) -> None:
+        """Moves the active pointer: the commit point of every promotion and rollback."""
+        entry.row = await asyncio.wrap_future(
+            self._catalogue.registry.activate(row.model, row.version, record, **pins)
+        )
+        entry.version_position, entry.version_source = row.log_position, row.source
+
+    async def serve(
+        self,
+        entry: Entry,
+        row: VersionRow,
+        record: DecisionRow,
+        kind: pb.ModelEvent.Kind,
+        **pins: Any,
+    ) -> None:
+        """Reads, activates and swaps in a recorded version; offers under way become void."""
+        head, labels, loaded = await self.read(row)
+        await self.activate(entry, row, record, **pins)
+        self._catalogue.publish(
+            entry, row.version, row.log_position, labels, head, kind=kind, loaded=loaded
+        )
+        self._catalogue.renew(entry)
+
+    def find(self, model: str, number: int) -> VersionRow:
+        """A recorded version; raises NotFound."""
+        for row in self._catalogue.registry.versions(model):
+            if row.version == number:
+                return row
+        raise NotFound(
+            f"model {model!r} has no version {number}; see Models.ListVersions",
+            reason="UNKNOWN_VERSION",
+            field="version",
+        )
+
+    async def _mark_damaged(self, row: VersionRow, reason: str) -> None:
+        record = decision(
+            row.model, "verify", "damaged", actor="server", reason=reason, version=row.version
+        )
+        await asyncio.wrap_future(
+            self._catalogue.registry.set_version_state(
+                row.model, row.version, VersionState.DAMAGED, record
+            )
+        )

@@ -1,0 +1,48 @@
+"""Answers the requests of one stream side by side, each as soon as it is ready."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+
+async def answer_each(
+    requests: AsyncIterator[RequestT],
+    answer: Callable[[RequestT], Awaitable[ResponseT]],
+    window: int,
+) -> AsyncIterator[ResponseT]:
+    """Yields the answers in order of completion; at most `window` are in work at once.
+
+    Back-pressure: no further request is read while the window is full. Errors of `requests` or
+    `answer` end the stream.
+    """
+    answers: asyncio.Queue[ResponseT | None] = asyncio.Queue()
+    free = asyncio.Semaphore(window)
+
+    async def one(request: RequestT) -> None:
+        try:
+            answers.put_nowait(await answer(request))
+        finally:
+            free.release()
+
+    async def read() -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                async for request in requests:
+                    await free.acquire()
+                    tasks.create_task(one(request))
+        finally:
+            answers.put_nowait(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (response := await answers.get()) is not None:
+            yield response
+        try:
+            await reader
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+    finally:
+        reader.cancel()

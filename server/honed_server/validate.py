@@ -1,0 +1,117 @@
+"""What the server accepts: texts, labels, names and keys, checked before anything else is done."""
+
+import re
+from difflib import get_close_matches
+
+from honed_server.errors import InvalidRequest
+
+MAX_TEXT_BYTES = 64 * 1024
+MAX_TEXTS = 256
+MAX_ITEMS = 256
+MAX_ANCHORS = 1000
+MAX_TOP_K = 1_000_000
+MAX_LABEL_BYTES = 256
+MAX_ID_BYTES = 128
+MAX_WEIGHT = 10.0
+
+# C0 and C1 controls but for tab, line feed, carriage return and next line: they come from broken
+# decoding or binary data, and would be dropped silently by the tokenizer.
+_TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_ANY_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def text(value: str, field: str) -> str:
+    """Returns a text that can be classified; raises InvalidRequest naming `field` otherwise."""
+    if not value or value.isspace():
+        raise InvalidRequest(
+            f"{field} is empty; send at least one visible character",
+            reason="EMPTY_TEXT",
+            field=field,
+        )
+    size = len(value.encode())
+    if size > MAX_TEXT_BYTES:
+        raise InvalidRequest(
+            f"{field} has {size} bytes, at most {MAX_TEXT_BYTES} are allowed; shorten it",
+            reason="TEXT_TOO_LONG",
+            field=field,
+            metadata={"bytes": str(size), "max_bytes": str(MAX_TEXT_BYTES)},
+        )
+    if found := _TEXT_CONTROL.search(value):
+        raise InvalidRequest(
+            f"{field} holds the control character U+{ord(found[0]):04X} at character "
+            f"{found.start()}; remove it or decode the text correctly",
+            reason="CONTROL_CHARACTER",
+            field=field,
+        )
+    return value
+
+
+def label(value: str, field: str) -> str:
+    """Returns a label name without surrounding blanks to trip over; raises InvalidRequest."""
+    if not value or value != value.strip():
+        raise InvalidRequest(
+            f"{field} must be a label name without blanks around it",
+            reason="BAD_LABEL",
+            field=field,
+        )
+    return _short(value, field, MAX_LABEL_BYTES, "BAD_LABEL")
+
+
+def identifier(value: str, field: str, *, required: bool = False) -> str:
+    """Returns a key, id or submitter name; raises InvalidRequest."""
+    if required and not value:
+        raise InvalidRequest(f"{field} is required", reason="MISSING_FIELD", field=field)
+    return _short(value, field, MAX_ID_BYTES, "BAD_IDENTIFIER")
+
+
+def model_name(value: str, field: str) -> str:
+    """Returns a name for a new model; raises InvalidRequest."""
+    if not _MODEL_NAME.fullmatch(value):
+        raise InvalidRequest(
+            f"{field} must be 1 to 64 of a-z, 0-9, '.', '_', '-' and start with a letter or digit",
+            reason="BAD_MODEL_NAME",
+            field=field,
+        )
+    return value
+
+
+def count(number: int, field: str, maximum: int) -> None:
+    """Raises InvalidRequest unless 1 <= number <= maximum."""
+    if not 1 <= number <= maximum:
+        raise InvalidRequest(
+            f"{field} holds {number} entries; send 1 to {maximum} in one call",
+            reason="BAD_COUNT",
+            field=field,
+        )
+
+
+def weight(value: float, field: str) -> float:
+    """Returns a weight in (0, 10], 1 for the unset 0; raises InvalidRequest."""
+    if value == 0:
+        return 1.0
+    if not 0 < value <= MAX_WEIGHT:
+        raise InvalidRequest(
+            f"{field} is {value}; it must be above 0 and at most {MAX_WEIGHT:g}",
+            reason="BAD_WEIGHT",
+            field=field,
+        )
+    return value
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` when something known is close, else nothing."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _short(value: str, field: str, limit: int, reason: str) -> str:
+    if len(value.encode()) > limit:
+        raise InvalidRequest(
+            f"{field} is over {limit} bytes; shorten it", reason=reason, field=field
+        )
+    if _ANY_CONTROL.search(value):
+        raise InvalidRequest(
+            f"{field} holds a control character; remove it", reason=reason, field=field
+        )
+    return value

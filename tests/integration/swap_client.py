@@ -1,0 +1,58 @@
+"""A client process of the swap test: asks until its input closes, writes what it saw."""
+
+import random
+import sys
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+
+from honed import Client, HonedError, Prediction
+from swap_oracle import Seen
+
+
+def ask(target: str, models: list[str], name: str, path: Path, stop: Event) -> None:
+    choose = random.Random(name)
+    with Client(target) as client, path.open("w") as history:
+        while not stop.is_set():
+            model, count = choose.choice(models), choose.choice((1, 1, 2, 4))
+            texts = ["word " * choose.randint(1, 12) for _ in range(count)]
+            sent = monotonic()
+            try:
+                answers = client.predict_many(model, texts, top_k=3, logits=True, embedding=True)
+            except HonedError as error:
+                answers = [error]
+            received = monotonic()
+            for answer in answers:
+                history.write(recorded(name, sent, received, model, answer).to_json() + "\n")
+
+
+def recorded(
+    name: str, sent: float, received: float, model: str, answer: Prediction | HonedError
+) -> Seen:
+    if isinstance(answer, HonedError):
+        return Seen(name, sent, received, model, failure=repr(answer))
+    return Seen(
+        name, sent, received, model, answer.version, answer.revision,
+        tuple(score.label for score in answer.scores),
+        tuple(score.probability for score in answer.scores),
+        answer.logits, answer.embedding[:2],
+    )  # fmt: skip
+
+
+def main(target: str, models: str, name: str, folder: str, threads: str) -> None:
+    stop = Event()
+    askers = [
+        Thread(target=ask, args=(target, models.split(","), f"{name}.{n}",
+                                 Path(folder) / f"{name}.{n}.jsonl", stop))
+        for n in range(int(threads))
+    ]  # fmt: skip
+    for asker in askers:
+        asker.start()
+    sys.stdin.read()  # until the test closes it
+    stop.set()
+    for asker in askers:
+        asker.join()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,226 @@
+"""The swap guarantee under load: one version per answer, fresh, monotone, nothing lost."""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from harness import RunningServer, running
+from honed_adapt import messages, wire
+from honed_server.generations import Generation
+from swap_client import recorded
+from swap_oracle import Published, Seen, check, make_encoder, make_head, torn
+
+MODELS = ["alpha", "beta", "gamma"]
+
+
+class Publisher:
+    """Plays the adapt process and a trainer: offers oracle heads, notes when they were accepted."""
+
+    def __init__(self, running: RunningServer) -> None:
+        self._running = running
+        self._client = running.client()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(running.config.home / "adapt" / "server.sock"))
+        self._say(messages.Hello("adapt", os.getpid()))
+        self._epochs: dict[str, int] = {}
+        self.history: list[Published] = []
+        self._revision = 0
+        self._hear(messages.Models)
+
+    def revise(self, model: str, version: int, encoder: int) -> None:
+        self._revision += 1
+        head, started = make_head(self._revision), monotonic()
+        self._say(
+            messages.Revision(model, self._epochs[model], self._revision, head, 1, 0, 0, 0)
+        )
+        verdict = self._hear(messages.Verdict)
+        assert verdict.outcome == "accepted", verdict
+        self._note(model, version, encoder, started)
+
+    def promote(self, model: str, digest: str, encoder: int) -> int:
+        """Offers a head over another encoder and promotes it by hand; returns its version."""
+        self._revision += 1
+        head = make_head(self._revision)
+        self._say(messages.Candidate(model, digest, self._revision, head))
+        verdict = self._hear(messages.Verdict)
+        assert verdict.outcome == "candidate", verdict
+        started = monotonic()
+        self._client.promote(model, verdict.number)
+        self._note(model, verdict.number, encoder, started)
+        self._hear(messages.Models)
+        return verdict.number
+
+    def close(self) -> None:
+        self._socket.close()
+        self._client.close()
+
+    def _note(self, model: str, version: int, encoder: int, started: float) -> None:
+        swap = Published(model, version, self._revision, encoder, started, monotonic())
+        self.history.append(swap)
+
+    def _say(self, message: messages.Message) -> None:
+        self._socket.sendall(messages.encode(message))
+
+    def _hear(self, kind):
+        while True:
+            frame = wire.read_frame(self._socket)
+            assert frame is not None, "the server closed the connection"
+            message = messages.decode(*frame)
+            if isinstance(message, messages.Models):
+                self._epochs = {state.name: state.epoch for state in message.models}
+            if isinstance(message, kind):
+                return message
+
+
+@contextmanager
+def clients(target: str, folder: Path, processes: int, threads: int):
+    folder.mkdir()
+    command = [sys.executable, str(Path(__file__).with_name("swap_client.py"))]
+    started = [
+        subprocess.Popen(
+            [*command, target, ",".join(MODELS), f"c{n}", str(folder), str(threads)],
+            stdin=subprocess.PIPE,
+        )
+        for n in range(processes)
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.communicate(timeout=60)
+    assert [process.returncode for process in started] == [0] * processes
+
+
+def read_history(folder: Path) -> list[Seen]:
+    files = sorted(folder.glob("*.jsonl"))
+    return [Seen.from_json(line) for file in files for line in file.read_text().splitlines()]
+
+
+@contextmanager
+def oracle_server(tmp_path: Path):
+    """A server whose models are oracles; yields it and the publisher, each model at revision > 0."""
+    home, scratch = tmp_path / "h", tmp_path / "s"
+    home.mkdir()
+    digest = make_encoder(home, scratch, 0)
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            running(home, example=False, adapt=False, encoder=scratch / "encoder-0")
+        )
+        with server.client() as client:
+            for model in MODELS:
+                client.create_model(model, encoder_digest=digest)
+        publisher = Publisher(server)
+        stack.callback(publisher.close)
+        for model in MODELS:
+            publisher.revise(model, 1, 0)
+        yield server, publisher
+
+
+def swap_under_load(tmp_path: Path, swaps: int, encoder_every: int) -> tuple[list, list]:
+    with oracle_server(tmp_path) as (server, publisher):
+        versions, encoders = dict.fromkeys(MODELS, 1), dict.fromkeys(MODELS, 0)
+        with clients(server.target, tmp_path / "seen", processes=2, threads=4):
+            for n in range(swaps):
+                model = MODELS[n % len(MODELS)]
+                if n % encoder_every == encoder_every - 1:
+                    encoders[model] = 1 + n // encoder_every % 40
+                    number = encoders[model]
+                    scratch = tmp_path / f"s{n}"
+                    digest = make_encoder(server.config.home, scratch, number)
+                    versions[model] = publisher.promote(model, digest, number)
+                else:
+                    publisher.revise(model, versions[model], encoders[model])
+    return publisher.history, read_history(tmp_path / "seen")
+
+
+def test_swaps_under_load_keep_the_guarantee(tmp_path):
+    published, seen = swap_under_load(tmp_path, swaps=300, encoder_every=14)
+    assert len(published) == 303
+    assert len({(swap.model, swap.encoder) for swap in published}) >= 20
+    assert len({(one.model, one.version, one.revision) for one in seen}) > 50
+    assert check(published, seen) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_ten_thousand_swaps_keep_the_guarantee(tmp_path):
+    published, seen = swap_under_load(tmp_path, swaps=10_000, encoder_every=100)
+    assert len(published) == 10_003
+    assert check(published, seen) == []
+
+
+def other_labels(new: Generation, old: Generation) -> Generation:
+    return replace(new, head=replace(new.head, labels=old.head.labels))
+
+
+def other_temperature(new: Generation, old: Generation) -> Generation:
+    return replace(new, weights=replace(new.weights, temperature=old.weights.temperature))
+
+
+def other_head(new: Generation, old: Generation) -> Generation:
+    return replace(new, weights=replace(new.weights, weight=old.weights.weight))
+
+
+def other_encoder(new: Generation, old: Generation) -> Generation:
+    return replace(new, loaded=old.loaded)
+
+
+@pytest.mark.parametrize(
+    ("tear", "named"),
+    [
+        (other_labels, "label map"),
+        (other_temperature, "temperature"),
+        (other_head, "head weight"),
+        (other_encoder, "encoder"),
+    ],
+)
+def test_a_torn_swap_is_caught(tmp_path, tear, named):
+    """A generation assembled from two, planted in the real table, must not pass the checker."""
+    with oracle_server(tmp_path) as (server, publisher), server.client() as client:
+        table = server.server.catalogue.table
+        old = table.current["alpha"]
+        digest = make_encoder(server.config.home, tmp_path / "s7", 7)
+        publisher.promote("alpha", digest, 7)
+        whole = table.current["alpha"]
+
+        async def plant():
+            table.put(tear(whole, old))
+
+        server.run(plant())
+        sent = monotonic()
+        (answer,) = client.predict_many("alpha", ["word"], top_k=3, logits=True, embedding=True)
+        seen = recorded("c", sent, monotonic(), "alpha", answer)
+    problems = check(publisher.history, [seen])
+    assert problems
+    assert any(named in problem for problem in problems), problems
+
+
+def test_lost_stale_and_reordered_answers_are_caught():
+    """The checker itself: each kind of violation in a history is reported."""
+    first = Published("m", 1, 1, 0, started=0.0, accepted=1.0)
+    second = Published("m", 1, 2, 0, started=2.0, accepted=3.0)
+    stale = Seen("c", 4.0, 5.0, "m", 1, 1, *_oracle_answer(1))
+    fresh = Seen("c", 2.5, 2.6, "m", 1, 2, *_oracle_answer(2))
+    assert check([first, second], [fresh]) == []
+    assert any("stale" in p for p in check([first, second], [stale]))
+    assert any("went back" in p for p in check([first, second], [fresh, replace(stale, sent=2.7)]))
+    assert any("failed" in p for p in check([first], [Seen("c", 0, 1, "m", failure="lost")]))
+    assert any("unknown" in p for p in check([first], [replace(fresh, revision=9)]))
+    assert any("future" in p for p in check([second], [replace(fresh, received=1.0)]))
+    assert torn(replace(fresh, revision=1), 0)
+
+
+def _oracle_answer(revision: int):
+    head = make_head(revision)
+    logits = head.bias.copy()
+    logits[0] += head.weight[0, 0]
+    scaled = logits / head.temperature
+    shares = [2.718281828459045 ** float(x - scaled.max()) for x in scaled]
+    total = sum(shares)
+    return head.labels, tuple(s / total for s in shares), tuple(map(float, logits)), (1.0, 0.0)
