@@ -19,18 +19,17 @@ def save_checkpoint(folder: Path, *, seed: int = 0, prefixed: bool = False, **si
     """A BERT with every parameter random, so that no bias or scale goes untested."""
     torch.manual_seed(seed)
     tokenizer = _tokenizer()
-    config = BertConfig(
-        **{
-            "vocab_size": tokenizer.get_vocab_size(),
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 48,
-            "max_position_embeddings": POSITIONS,
-            "layer_norm_eps": 1e-5,
-            **sizes,
-        }
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": POSITIONS,
+        "layer_norm_eps": 1e-5,
+        **sizes,
+    }
+    config = BertConfig(**settings)
     model = (BertForSequenceClassification if prefixed else BertModel)(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -48,7 +47,7 @@ def reference(
     normalise: bool = True,
 ) -> NDArray[np.float32]:
     """transformers' vectors, text by text."""
-    model = BertModel.from_pretrained(folder).eval()
+    model: Any = BertModel.from_pretrained(folder)  # in evaluation mode
     with torch.no_grad():
         return np.stack([_vector(model, row, pooling, normalise) for row in rows])
 

@@ -1,1 +1,1 @@
-"""Learning: the feedback log, the instant lane, the gate and versions on disk. Never imports grpc."""
+"""Learning: the feedback log, the instant lane, the gate, versions on disk. Never imports grpc."""

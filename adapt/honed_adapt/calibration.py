@@ -33,7 +33,7 @@ class TemperaturePrior:
     """
 
     temperature: float = 20.0
-    rows: float = 16.0
+    rows: float = 4.0
     lowest: float = 0.05
     highest: float = 1_000.0
 
@@ -71,10 +71,13 @@ class HeldOut:
 def leave_one_out(solution: Solution, sample: Sample) -> HeldOut:
     """Score every row by the head solved without it; the prior is held fixed.
 
-    Taking out row x of class c with weight w changes the inverse scatter B by Sherman-Morrison:
-    with u = x - m_c and a = w n_c / (n_c - w), (A - a u u^T)^-1 = B + a B u u^T B / (1 - a u^T B u).
-    The row's distance to its own shrunk mean grows by (n_c + k) / (n_c + k - w), where k is
-    `mean_rows`. All distances follow from X B X, X B M and M B M.
+    Taking out row x of class c with weight w is a rank-one change of the scatter A = B^-1. With
+    u = x - m_c and a = w n_c / (n_c - w), by Sherman and Morrison
+
+        (A - a u u^T)^-1 = B + a B u u^T B / (1 - a u^T B u)
+
+    and the row's offset from its own shrunk mean grows by (n_c + k) / (n_c + k - w), where k is
+    `mean_rows`. All squared distances follow from the products of x, m and M under B.
 
     Rows that are alone in their class are left out: without them their label would not exist.
     """
@@ -143,4 +146,5 @@ def _freedom_without(solution: Solution, c: NDArray[np.int64], w: Floats) -> Flo
 
 def _dots(left: Floats, right: Floats) -> Floats:
     """Row by row dot products of two (rows, hidden) arrays: (rows,)."""
-    return np.einsum("rh,rh->r", left, right)
+    dots: Floats = np.einsum("rh,rh->r", left, right)
+    return dots

@@ -5,6 +5,7 @@ Where it stands in the journey: service -> `FeedbackLog.submit` (commit with fsy
 are never removed, deletions blank them and are entries themselves.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -139,7 +140,7 @@ class FeedbackLog:
             lambda db: feedback_writes.mark(db, positions, state, decision_id)
         )
 
-    def positions(self, model: str, first: int, last: int, submitter: str = "") -> list[int]:
+    def positions(self, model: str, first: int, last: int, submitter: str = "") -> Sequence[int]:
         """Positions of the undeleted labels from `first` to `last`, of one submitter if given."""
         sql = f"""
             SELECT e.position FROM log e WHERE e.model = ? AND e.position BETWEEN ? AND ?
@@ -148,6 +149,12 @@ class FeedbackLog:
         """
         bindings = (model, first, last, submitter)
         return self._database.read(lambda db: [row[0] for row in db.execute(sql, bindings)])
+
+    def find(self, model: str, ids: Sequence[str]) -> Sequence[Record]:
+        """The entries of a model with these ids, in log order; unknown ids are left out."""
+        where = "e.model = ? AND e.feedback_id IN (SELECT value FROM json_each(?))"
+        bindings = (model, json.dumps(list(ids)))
+        return self._database.read(lambda db: feedback_rows.records(db, where, bindings, len(ids)))
 
     def last_position(self, model: str) -> int:
         """Position of the last entry of a model, deletions included; 0 if there is none."""
@@ -166,7 +173,7 @@ class FeedbackLog:
         """
         return self._database.write(lambda db: anchors.change(db, model, examples, replace))
 
-    def anchors(self, model: str) -> list[tuple[str, str]]:
+    def anchors(self, model: str) -> Sequence[tuple[str, str]]:
         """The anchor set of a model, (text, label) in the order of their first import."""
         return self._database.read(lambda db: feedback_rows.anchors(db, model))
 

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import apsw
+
 from honed_adapt import feedback_rows
-from honed_adapt.feedback_values import Entry
+from honed_adapt.feedback_values import Entry, Kind
 from honed_adapt.sqlite import open_reader, read_once
 
 
@@ -55,6 +57,24 @@ class FeedbackReader:
     def anchors(self, model: str) -> list[tuple[str, str]]:
         """The anchor set of a model, (text, label) in the order of their first import."""
         return read_once(self._connection, lambda db: feedback_rows.anchors(db, model), self._path)
+
+    def last_position(self, model: str = "") -> int:
+        """Last position of the log, or of one model's entries; 0 if there is none."""
+        return self._last("model = ?", model) if model else self._last("true")
+
+    def last_deletion(self, model: str) -> int:
+        """Position of a model's last deletion; 0 if there is none."""
+        return self._last(f"model = ? AND kind = {Kind.DELETION}", model)
+
+    def _last(self, where: str, *bindings: str) -> int:
+        sql = f"SELECT coalesce(max(position), 0) FROM log WHERE {where}"
+
+        def last(db: apsw.Connection) -> int:
+            position = db.execute(sql, bindings).get
+            assert isinstance(position, int), "positions are integers"
+            return position
+
+        return read_once(self._connection, last, self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -154,12 +154,13 @@ def encode(message: Message) -> bytes:
     return wire.pack(header, arrays)
 
 
-def decode(header: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Message:
+def decode(frame: wire.Frame) -> Message:
     """The message of a frame.
 
     Raises:
         wire.FrameError: The header does not describe a known message.
     """
+    header, arrays = dict(frame.header), frame.arrays
     try:
         kind = _TYPES[header.pop("type")]
         for name, part in _NESTED.get(kind, {}).items():

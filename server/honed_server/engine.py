@@ -12,9 +12,9 @@ from time import monotonic
 
 import numpy as np
 import structlog
-from honed_kernels.head import HeadOutput, grouped_head
 from numpy.typing import NDArray
 
+from honed_kernels.head import HeadOutput, grouped_head
 from honed_server.batcher import Answer, Batch, BatchQueue, Outcome, Row
 from honed_server.errors import DeadlinePassed, NotReady, Unavailable, UnknownModel
 from honed_server.generations import Generation, LoadedEncoder

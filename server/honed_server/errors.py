@@ -45,7 +45,7 @@ class ServingError(Exception):
         self.metadata = dict(metadata or {})
 
     def to_status(self) -> status_pb2.Status:
-        """The error as a google.rpc.Status with ErrorInfo, BadRequest and RetryInfo as they apply."""
+        """The error as a google.rpc.Status with ErrorInfo, BadRequest, RetryInfo as they apply."""
         details: list[Any] = [_packed(self._error_info())]
         if self.field is not None:
             violation = error_details_pb2.BadRequest.FieldViolation(
@@ -86,7 +86,7 @@ class UnknownModel(ServingError):
 
 
 class NotFound(ServingError):
-    """A version, prediction, encoder or feedback entry that does not exist: correct the identifier."""
+    """A version, prediction or feedback entry that does not exist: correct the identifier."""
 
     code = grpc.StatusCode.NOT_FOUND
     default_reason = "NOT_FOUND"
@@ -100,7 +100,7 @@ class Conflict(ServingError):
 
 
 class NotReady(ServingError):
-    """The model or version cannot do that in its present state: the message says what comes first."""
+    """The model or version cannot do that in its present state: do first what is named."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     default_reason = "NOT_READY"

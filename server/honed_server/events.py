@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server.errors import SlowWatcher
 
 # Events a watcher may fall behind before its stream ends.

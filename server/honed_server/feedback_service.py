@@ -14,7 +14,6 @@ from honed_adapt.feedback_values import (
 )
 from honed_adapt.messages import Wake
 from honed_proto.v1 import feedback_pb2 as pb
-
 from honed_server import validate
 from honed_server.catalogue import Catalogue, Entry
 from honed_server.errors import Conflict, InvalidRequest, NotFound, ServingError
@@ -84,8 +83,8 @@ class FeedbackService:
             request.model,
             after,
             limit + 1,
-            request.label or None,
-            request.submitter or None,
+            request.label,
+            request.submitter,
         )
         more = len(records) > limit
         return pb.ListFeedbackResponse(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from honed_adapt.feedback import Record, UnknownFeedback
 from honed_adapt.messages import Wake
-
-from honed_server.catalogue import Catalogue, Entry
+from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import Unavailable
 from honed_server.lifecycle import Lifecycle
 from honed_server.predictions import PredictionLog
@@ -76,8 +75,10 @@ class Forgetting:
         """Takes a model out of service and erases its feedback; returns how many labels."""
         c, name = self._catalogue, entry.row.name
         async with entry.lock:
-            await asyncio.wrap_future(c.registry.delete_model(name, who))
+            record = decision(name, "delete", "deleted", actor=who, reason="on request")
+            await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
+            c.table.remove(name)
             forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
             await asyncio.wrap_future(self._predictions.forget_model(name))
         await asyncio.wrap_future(c.log.erase())
@@ -93,7 +94,7 @@ class Forgetting:
         c, name = self._catalogue, entry.row.name
         served = await c.events.until(
             name,
-            lambda: c.serving(name).revision >= position,
+            lambda: name not in c.entries or c.serving(name).revision >= position,
             call.remaining_s() - _ANSWER_MARGIN_S,
         )
         if not served:

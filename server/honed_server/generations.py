@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
-from honed_adapt.head import Head
-from honed_kernels.head import HeadWeights
 from numpy.typing import NDArray
 
+from honed_adapt.head import Head
+from honed_kernels.head import HeadWeights
 from honed_server.tokenizer import Tokenizer
 
 

@@ -1,13 +1,15 @@
 """The gRPC server: which method is answered by whom, with which limits."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 
+from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 from honed_server.feedback_service import FeedbackService
 from honed_server.models_service import ModelsService
 from honed_server.rpc import Edge

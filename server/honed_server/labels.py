@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from honed_adapt.feedback_values import Kind, NewFeedback
 from honed_proto.v1 import feedback_pb2 as pb
-
 from honed_server import validate
 from honed_server.errors import InvalidRequest, NotFound, NotReady, ServingError
 from honed_server.predictions import PredictionLog, PredictionRow

@@ -5,16 +5,16 @@ verify, record in the registry (the commit point), swap one reference, tell the 
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from honed_adapt.feedback import State
 from honed_adapt.head import Head
 from honed_adapt.messages import Candidate, Verdict
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server import gate, validate
 from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import Conflict, NotReady
-from honed_server.registry import ModelExists, VersionRow, VersionState
+from honed_server.registry import ModelExists, Pins, VersionRow, VersionState
 from honed_server.shelf import Draft, Shelf
 
 
@@ -116,8 +116,9 @@ class Lifecycle:
 
     async def checkpoint_when_due(self, entry: Entry) -> None:
         """Checkpoints after the first labels of a model and then at the set cadence."""
-        never_saved = entry.version_source == "create"
-        if entry.unsaved >= self._checkpoint_revisions or (never_saved and entry.caught_up()):
+        serving = self._catalogue.serving(entry.row.name)
+        first = entry.version_source == "create" and serving.revision >= entry.log_position
+        if entry.unsaved >= self._checkpoint_revisions or first:
             async with entry.lock:
                 await self.checkpoint(entry, "checkpoint", "cadence", gated=True)
 
@@ -155,6 +156,7 @@ class Lifecycle:
             version = self._rollback_target(entry, number)
             first, last = version.log_position + 1, entry.log_position
             suspect = (first, last) if last >= first else (0, 0)
+            pins = Pins(version.version, version.log_position, *suspect)
             record = decision(
                 model,
                 "rollback",
@@ -164,11 +166,7 @@ class Lifecycle:
                 version=version.version,
                 numbers={"suspect_from": suspect[0], "suspect_to": suspect[1]},
             )
-            await self._shelf.serve(
-                entry, version, record, pb.ModelEvent.KIND_ROLLBACK,
-                paused=True, pin_version=version.version, pin_revision=version.log_position,
-                suspect_from=suspect[0], suspect_to=suspect[1],
-            )  # fmt: skip
+            await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_ROLLBACK, pins)
         return entry
 
     def _rollback_target(self, entry: Entry, number: int) -> VersionRow:
@@ -198,7 +196,8 @@ class Lifecycle:
                 return entry
             serving = c.serving(model)
             record = decision(model, "pause", "paused", actor=actor, reason="on request")
-            pause = c.registry.pause(model, record, serving.version, serving.revision)
+            pins = Pins(serving.version, serving.revision)
+            pause = c.registry.pause(model, record, pins)
             entry.row = await asyncio.wrap_future(pause)
             c.renew(entry)
             c.announce(entry, pb.ModelEvent.KIND_PAUSED)
@@ -214,10 +213,10 @@ class Lifecycle:
             if not entry.row.paused:
                 return entry
             row = entry.row
-            excluded: list[int] = []
+            excluded: Sequence[int] = ()
             if exclude_suspected or exclude_submitter:
                 excluded = c.log.positions(
-                    model, row.suspect_from, row.suspect_to, exclude_submitter or None
+                    model, row.suspect_from, row.suspect_to, exclude_submitter
                 )
             record = decision(
                 model,
@@ -225,7 +224,7 @@ class Lifecycle:
                 "resumed",
                 actor=actor,
                 reason=f"on request; {len(excluded)} labels left out",
-                numbers={"excluded_positions": excluded},
+                numbers={"excluded_positions": list(excluded)},
             )
             if excluded:
                 mark = c.log.mark(excluded, State.EXCLUDED, record.decision_id)

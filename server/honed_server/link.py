@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
+
 from honed_adapt import messages, wire
 from honed_adapt.head import HeadError
 from honed_adapt.store_errors import StoreError
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server.catalogue import Catalogue
 from honed_server.errors import ServingError
 from honed_server.lifecycle import Lifecycle
@@ -70,7 +70,7 @@ class AdaptLink:
         self._writers.add(writer)
         try:
             while (frame := await wire.read_frame_async(reader)) is not None:
-                await self._hear(messages.decode(*frame), writer)
+                await self._hear(messages.decode(frame), writer)
         except (wire.FrameError, ConnectionError) as error:
             log.warning("adapt connection ended", why=str(error))
         finally:

@@ -1,6 +1,6 @@
 """Prometheus metrics: base units, one registry per server, read by `http.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -30,7 +30,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counter, gauge, histogram = self._makers()
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = counter("requests_total", "RPCs answered.", ["method", "code"])
         self.request_seconds = histogram(
             "request_seconds", "Time from arrival to answer of an RPC.", ["method"], _SECONDS
@@ -89,21 +89,16 @@ class Metrics:
         """All series in Prometheus text format."""
         return generate_latest(self.registry)
 
-    def _makers(self):  # type: ignore[no-untyped-def]
-        registry = self.registry
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"honed_{name}", text, labels, registry=self.registry)
 
-        def counter(name: str, text: str, labels: list[str]) -> Counter:
-            return Counter(f"honed_{name}", text, labels, registry=registry)
+    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
+        return Gauge(f"honed_{name}", text, labels, registry=self.registry)
 
-        def gauge(name: str, text: str, labels: list[str]) -> Gauge:
-            return Gauge(f"honed_{name}", text, labels, registry=registry)
-
-        def histogram(
-            name: str, text: str, labels: list[str], buckets: tuple[float, ...]
-        ) -> Histogram:
-            return Histogram(f"honed_{name}", text, labels, buckets=buckets, registry=registry)
-
-        return counter, gauge, histogram
+    def _histogram(
+        self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(f"honed_{name}", text, labels, buckets=buckets, registry=self.registry)
 
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}

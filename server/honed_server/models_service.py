@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server import validate
 from honed_server.catalogue import Catalogue
 from honed_server.forgetting import Forgetting
@@ -52,7 +51,6 @@ class ModelsService:
         who = _who(request.requested_by, call)
         event = self._catalogue.event(entry, pb.ModelEvent.KIND_DELETED)
         forgotten = await self._forgetting.forget_model(entry, who)
-        self._catalogue.table.remove(request.name)
         self._catalogue.events.publish(event)
         return pb.DeleteModelResponse(forgotten_feedback=forgotten)
 
@@ -112,7 +110,7 @@ def _who(requested_by: str, call: Call) -> str:
 def _version(row: VersionRow) -> pb.Version:
     version = pb.Version(
         version=row.version,
-        state=pb.VersionState.Value(f"VERSION_STATE_{row.state.name}"),
+        state=f"VERSION_STATE_{row.state.name}",
         parent=row.parent,
         encoder_digest=row.encoder_digest,
         log_position=row.log_position,

@@ -3,11 +3,11 @@
 import asyncio
 
 import structlog
+
 from honed_adapt import messages
 from honed_adapt.feedback import State
 from honed_adapt.head import HeadError
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server.catalogue import Catalogue, Entry, decision
 
 log = structlog.get_logger(__name__)

@@ -4,12 +4,14 @@ Handlers receive bytes and parse inside: grpc.aio answers unparsable bytes with 
 blames the server for the client's fault (research/reliability_ecosystem.md, decision 7).
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import grpc
 import structlog
@@ -21,7 +23,9 @@ from honed_server.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+if TYPE_CHECKING:
+    # Generic in the stubs only.
+    Context = grpc.aio.ServicerContext[bytes, bytes]
 RequestT = TypeVar("RequestT", bound=Message)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
@@ -62,7 +66,7 @@ class Edge:
                     return response.SerializeToString()
                 except Exception as error:  # noqa: BLE001 - the edge: every failure gets a status
                     status = outcome.status = _status(error, method)
-                await _abort(context, status)
+                return await _abort(context, status)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -136,7 +140,7 @@ def _status(error: Exception, method: str) -> status_pb2.Status:
     return InternalFailure("the server has a bug; its log has the details").to_status()
 
 
-async def _abort(context: Context, status: status_pb2.Status) -> Any:
+async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:
     trailing: tuple[tuple[str, str | bytes], ...] = ((_DETAILS, status.SerializeToString()),)
     context.set_trailing_metadata(trailing)
     await context.abort(_CODES[status.code], status.message)

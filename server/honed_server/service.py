@@ -6,8 +6,8 @@ from concurrent.futures import Executor
 from time import monotonic
 
 from google.protobuf.duration_pb2 import Duration
-from honed_proto.v1 import inference_pb2 as pb
 
+from honed_proto.v1 import inference_pb2 as pb
 from honed_server import validate
 from honed_server.admission import Admission
 from honed_server.batcher import Answer, BatchQueue, Outcome, Request, Row
@@ -132,7 +132,7 @@ class InferenceService:
             include_embedding=request.include_embedding,
             admitted=monotonic(),
             deadline=call.deadline,
-            finish=lambda outcomes: future.done() or future.set_result(outcomes),
+            finish=future.set_result,
             outcomes=[None] * len(good),
             pending=len(good),
         )

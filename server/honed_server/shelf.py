@@ -13,11 +13,10 @@ from typing import Any
 from honed_adapt import versions
 from honed_adapt.head import Head
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import NotFound, NotReady
 from honed_server.generations import LoadedEncoder
-from honed_server.registry import DecisionRow, VersionRow, VersionState
+from honed_server.registry import DecisionRow, Pins, VersionRow, VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class Shelf:
             source=draft.source,
         )
         root = self._catalogue.home / "models"
+        await asyncio.to_thread(versions.clear_unrecorded, root, model, draft.number)
         written = await asyncio.to_thread(versions.write, root, manifest, draft.head)
         row = VersionRow(
             model=model,
@@ -92,7 +92,11 @@ class Shelf:
         root = self._catalogue.home / "models"
         try:
             manifest, head = await asyncio.to_thread(
-                versions.load, root, row.model, row.version, manifest_sha256=row.manifest_sha256
+                versions.load_version,
+                root,
+                row.model,
+                row.version,
+                manifest_sha256=row.manifest_sha256,
             )
         except versions.VersionError as error:
             await self._mark_damaged(row, str(error))
@@ -100,11 +104,11 @@ class Shelf:
         return head, manifest.label_set_version, await self._catalogue.pool.get(row.encoder_digest)
 
     async def activate(
-        self, entry: Entry, row: VersionRow, record: DecisionRow, **pins: Any
+        self, entry: Entry, row: VersionRow, record: DecisionRow, pins: Pins | None = None
     ) -> None:
         """Moves the active pointer: the commit point of every promotion and rollback."""
         entry.row = await asyncio.wrap_future(
-            self._catalogue.registry.activate(row.model, row.version, record, **pins)
+            self._catalogue.registry.activate(row.model, row.version, record, pins)
         )
         entry.version_position, entry.version_source = row.log_position, row.source
 
@@ -114,11 +118,11 @@ class Shelf:
         row: VersionRow,
         record: DecisionRow,
         kind: pb.ModelEvent.Kind,
-        **pins: Any,
+        pins: Pins | None = None,
     ) -> None:
         """Reads, activates and swaps in a recorded version; offers under way become void."""
         head, labels, loaded = await self.read(row)
-        await self.activate(entry, row, record, **pins)
+        await self.activate(entry, row, record, pins)
         self._catalogue.publish(
             entry, row.version, row.log_position, labels, head, kind=kind, loaded=loaded
         )

@@ -10,10 +10,10 @@ from pathlib import Path
 from time import monotonic
 
 import structlog
+
 from honed_adapt.head import Head
 from honed_proto.v1 import feedback_pb2 as fb
 from honed_proto.v1 import models_pb2 as pb
-
 from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import NotReady
 from honed_server.feedback_service import FeedbackService

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import tokenizers
-from honed_adapt.encoder_store import EncoderFiles
 from numpy.typing import NDArray
+
+from honed_adapt.encoder_store import EncoderFiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)

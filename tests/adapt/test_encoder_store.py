@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from bert_oracle import save_checkpoint
 from honed_adapt.checkpoint import EncoderUnsupported
 from honed_adapt.encoder_store import (

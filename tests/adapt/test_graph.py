@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+
 from bert_oracle import reference, save_checkpoint
 from honed_adapt.checkpoint import BertShape, EncoderUnsupported, Span, read_json, read_spans
 from honed_adapt.graph import packed_graph

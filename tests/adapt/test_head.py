@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from honed_adapt.head import Head, HeadError
 
 HIDDEN = 3

@@ -71,7 +71,7 @@ class Publisher:
         while True:
             frame = wire.read_frame(self._socket)
             assert frame is not None, "the server closed the connection"
-            message = messages.decode(*frame)
+            message = messages.decode(frame)
             if isinstance(message, messages.Models):
                 self._epochs = {state.name: state.epoch for state in message.models}
             if isinstance(message, kind):

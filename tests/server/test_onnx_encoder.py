@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from bert_oracle import POSITIONS, real_texts, reference, save_checkpoint
 from honed_adapt.encoder_store import EncoderFiles, default_source, import_encoder, open_encoder
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.tokenizer import Tokenizer
-from numpy.typing import NDArray
 
 TOLERANCE = 1e-5
 Rows = list[NDArray[np.int64]]

@@ -12,9 +12,10 @@ from copy import copy
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
+
 from honed_adapt.checkpoint import Pooling
 from honed_adapt.encoder_store import EncoderFiles
-from numpy.typing import NDArray
 
 _ERROR = 3  # ONNX Runtime's log level: its warnings are about graphs, not about requests
 

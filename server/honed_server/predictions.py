@@ -1,0 +1,200 @@
+"""The prediction log: what was answered, so that feedback can name an answer by its id.
+
+Off the answer's path: `add` only appends in memory and hands the rows to a writer thread. The
+newest answers are looked up in memory, older ones in predictions.sqlite. Ids that were not yet
+written when the process died are lost; feedback that carries its text does not need them.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import structlog
+
+from honed_adapt.sqlite import Database
+from honed_adapt.store_errors import StoreDamaged, StoreError
+
+log = structlog.get_logger(__name__)
+
+_SCHEMA = (
+    """
+    CREATE TABLE predictions (
+        number INTEGER PRIMARY KEY, prediction_id TEXT NOT NULL, model TEXT NOT NULL, text TEXT,
+        label TEXT NOT NULL, version INTEGER NOT NULL, revision INTEGER NOT NULL, time REAL NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX by_id ON predictions (prediction_id);
+    CREATE INDEX by_model ON predictions (model);
+    """,
+)
+# Rows written between two prunings, and rows that one pruning may delete: it must keep up.
+_PRUNE_EVERY = 2_000
+_PRUNE_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """One answer: its best label, and what computed it.
+
+    Attributes:
+        text: The text that was asked about; None where texts are not kept.
+        time: When it was answered, Unix seconds.
+    """
+
+    prediction_id: str
+    model: str
+    text: str | None
+    label: str
+    version: int
+    revision: int
+    time: float
+
+
+class PredictionLog:
+    """The log of one server. Called from the event loop, but for `find`.
+
+    Args:
+        path: predictions.sqlite; if damaged it is set aside and a new one begun.
+        store_texts: Whether texts are kept on disk.
+        max_age_s: Seconds that answers are kept on disk.
+        max_bytes: Size of the file that is kept to.
+        memory_rows: Answers kept in memory.
+        memory_bytes: Bytes of text kept in memory.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        store_texts: bool = True,
+        max_age_s: float = 7 * 86_400,
+        max_bytes: int = 1 << 30,
+        memory_rows: int = 50_000,
+        memory_bytes: int = 32 << 20,
+    ) -> None:
+        self._database = _open(path)
+        self._store_texts = store_texts
+        self._max_age_s = max_age_s
+        self._max_bytes = max_bytes
+        self._memory_rows = memory_rows
+        self._memory_bytes = memory_bytes
+        self._recent: OrderedDict[str, PredictionRow] = OrderedDict()
+        self._recent_bytes = 0
+        self._since_pruned = 0
+        self.dropped = 0
+
+    def close(self) -> None:
+        """Writes what is waiting and closes the file."""
+        self._database.close()
+
+    def add(self, rows: Sequence[PredictionRow]) -> None:
+        """Logs answers; returns at once. What the disk does not take is counted in `dropped`."""
+        for row in rows:
+            self._recent[row.prediction_id] = row
+            self._recent_bytes += len(row.text or "")
+        while len(self._recent) > self._memory_rows or self._recent_bytes > self._memory_bytes:
+            _, oldest = self._recent.popitem(last=False)
+            self._recent_bytes -= len(oldest.text or "")
+        self._database.write(lambda db: self._insert(db, rows)).add_done_callback(
+            lambda done: self._count_dropped(done, len(rows))
+        )
+
+    def recent(self, prediction_id: str) -> PredictionRow | None:
+        """An answer that is still in memory."""
+        return self._recent.get(prediction_id)
+
+    def find(self, prediction_id: str) -> PredictionRow | None:
+        """An answer that is on disk; call it in a thread."""
+        columns = "prediction_id, model, text, label, version, revision, time"
+        sql = f"SELECT {columns} FROM predictions WHERE prediction_id = ?"
+        rows = self._database.read(lambda db: list(db.execute(sql, (prediction_id,))))
+        return PredictionRow(*rows[0]) if rows else None
+
+    def forget(self, model: str, links: Sequence[tuple[str, str]]) -> Future[None]:
+        """Blanks texts, here and on disk, before the future resolves.
+
+        Args:
+            model: Whose answers.
+            links: (prediction id, text): answers of that id, and all answers to that text.
+        """
+        ids = {prediction_id for prediction_id, _ in links if prediction_id}
+        texts = {text for _, text in links if text}
+        self._forget_recent(
+            lambda row: row.model == model and (row.prediction_id in ids or row.text in texts)
+        )
+
+        def blank(db: apsw.Connection) -> None:
+            sql = "UPDATE predictions SET text = NULL WHERE"
+            db.executemany(f"{sql} prediction_id = ?", [(one,) for one in ids])
+            db.executemany(f"{sql} model = ? AND text = ?", [(model, text) for text in texts])
+
+        return self._erased(blank)
+
+    def forget_model(self, model: str) -> Future[None]:
+        """Blanks the texts of all answers of a model."""
+        self._forget_recent(lambda row: row.model == model)
+
+        def blank(db: apsw.Connection) -> None:
+            # Not removed: SQLite does not wipe the places that rows moved by a removal leave.
+            db.execute("UPDATE predictions SET text = NULL WHERE model = ?", (model,))
+
+        return self._erased(blank)
+
+    def _erased(self, change: Callable[[apsw.Connection], None]) -> Future[None]:
+        self._database.write(change)
+        # The writer works in order: when this is done the change is, and the bytes are gone.
+        return self._database.erase()
+
+    def _forget_recent(self, matches: Callable[[PredictionRow], bool]) -> None:
+        for row in [row for row in self._recent.values() if matches(row)]:
+            del self._recent[row.prediction_id]
+            self._recent_bytes -= len(row.text or "")
+
+    def _insert(self, db: apsw.Connection, rows: Sequence[PredictionRow]) -> None:
+        db.executemany(
+            "INSERT INTO predictions (prediction_id, model, text, label, version, revision, time)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    row.prediction_id, row.model, row.text if self._store_texts else None,
+                    row.label, row.version, row.revision, row.time,
+                )
+                for row in rows
+            ],
+        )  # fmt: skip
+        self._since_pruned += len(rows)
+        if self._since_pruned >= _PRUNE_EVERY:
+            self._since_pruned = 0
+            self._prune(db)
+
+    def _prune(self, db: apsw.Connection) -> None:
+        """Deletes the oldest rows that are too old or too many, in bounded steps."""
+        oldest = "number IN (SELECT number FROM predictions ORDER BY number LIMIT ?)"
+        cutoff = time.time() - self._max_age_s
+        db.execute(f"DELETE FROM predictions WHERE {oldest} AND time < ?", (_PRUNE_ROWS, cutoff))
+        used = (db.pragma("page_count") - db.pragma("freelist_count")) * db.pragma("page_size")
+        if used > self._max_bytes:
+            db.execute(f"DELETE FROM predictions WHERE {oldest}", (_PRUNE_ROWS,))
+
+    def _count_dropped(self, done: Future[None], rows: int) -> None:
+        error = done.exception()
+        if error is not None:
+            self.dropped += rows
+            if not isinstance(error, StoreError):
+                raise error
+
+
+def _open(path: Path) -> Database:
+    try:
+        return Database(path, _SCHEMA, synchronous="NORMAL")
+    except StoreDamaged as error:
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        log.error("the prediction log is damaged; a new one is begun",
+                  why=str(error), set_aside=aside.name)  # fmt: skip
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return Database(path, _SCHEMA, synchronous="NORMAL")
