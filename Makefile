@@ -27,7 +27,7 @@ serve: $(VENV)/serve.stamp ## start the server with the example model (no torch)
 	@$(BIN)/honed serve
 demo: $(VENV)/serve.stamp ## the whole story, unattended and checked, in under two minutes
 	@$(BIN)/python examples/demo.py
-test: $(VENV)/dev.stamp ## run the tests
+test: $(VENV)/dev.stamp build/protoc/stamp ## run the tests
 	@$(BIN)/python -m pytest -q
 test-long: $(VENV)/dev.stamp ## run the long proofs (10,000 swaps)
 	@$(BIN)/python -m pytest -q -m long
@@ -37,9 +37,11 @@ check: $(VENV)/dev.stamp ## lint, types, import contracts, generated code
 	@$(BIN)/lint-imports
 format: $(VENV)/dev.stamp ## rewrite the code in house style
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
-proto: ## generate the protobuf code with the oldest supported compiler
-	@test -x build/protoc/bin/python || $(PYTHON) -m venv build/protoc
+build/protoc/stamp:
+	@$(PYTHON) -m venv build/protoc
 	@build/protoc/bin/python -m pip install -q grpcio-tools==1.74.0 googleapis-common-protos==1.70.0
+	@touch $@
+proto: build/protoc/stamp ## generate the protobuf code with the oldest supported compiler
 	@build/protoc/bin/python proto/generate.py
 bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
 	@$(BIN)/python -m honed_loadtest.figures

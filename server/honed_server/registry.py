@@ -6,128 +6,36 @@ stands here. Writes go through one writer thread and are durable when their futu
 
 import json
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from honed_adapt.sqlite import Database
-
-_SCHEMA = (
-    """
-    CREATE TABLE models (
-        name TEXT PRIMARY KEY, encoder_digest TEXT NOT NULL, created REAL NOT NULL,
-        deleted INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0,
-        pin_version INTEGER NOT NULL DEFAULT 0, pin_revision INTEGER NOT NULL DEFAULT 0,
-        suspect_from INTEGER NOT NULL DEFAULT 0, suspect_to INTEGER NOT NULL DEFAULT 0,
-        closed_labels INTEGER NOT NULL, declared_labels TEXT NOT NULL,
-        active_version INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE TABLE versions (
-        model TEXT NOT NULL, version INTEGER NOT NULL, state INTEGER NOT NULL,
-        parent INTEGER NOT NULL, encoder_digest TEXT NOT NULL, log_position INTEGER NOT NULL,
-        num_labels INTEGER NOT NULL, created REAL NOT NULL, source TEXT NOT NULL,
-        manifest_sha256 TEXT NOT NULL, decision_id TEXT NOT NULL,
-        tainted_position INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (model, version)
-    ) STRICT;
-    CREATE TABLE decisions (
-        number INTEGER PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, model TEXT NOT NULL,
-        kind TEXT NOT NULL, outcome TEXT NOT NULL, version INTEGER NOT NULL, actor TEXT NOT NULL,
-        reason TEXT NOT NULL, numbers TEXT NOT NULL, time REAL NOT NULL
-    ) STRICT;
-    CREATE INDEX decisions_of_model ON decisions (model, number);
-    CREATE TABLE label_sets (
-        model TEXT NOT NULL, number INTEGER NOT NULL, labels TEXT NOT NULL,
-        PRIMARY KEY (model, number)
-    ) STRICT;
-    """,
+from honed_server.registry_rows import (
+    SCHEMA,
+    DecisionRow,
+    ModelExists,
+    ModelRow,
+    Pins,
+    VersionRow,
+    VersionState,
+    decision_row,
+    find,
+    model_row,
+    row_of,
+    version_row,
 )
 
-
-class VersionState(IntEnum):
-    """Where a version stands; the numbers of the proto's VersionState."""
-
-    CANDIDATE = 1
-    ACTIVE = 2
-    RETIRED = 3
-    REFUSED = 4
-    DAMAGED = 5
-
-
-class ModelExists(Exception):
-    """The name is or was in use; choose another."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """A model on record.
-
-    Attributes:
-        pin_version, pin_revision: What serves while learning is paused.
-        suspect_from, suspect_to: Log range under suspicion after a rollback, 0 if none.
-        declared_labels: The only labels accepted if `closed_labels`.
-    """
-
-    name: str
-    encoder_digest: str
-    created: float
-    deleted: bool
-    paused: bool
-    pin_version: int
-    pin_revision: int
-    suspect_from: int
-    suspect_to: int
-    closed_labels: bool
-    declared_labels: tuple[str, ...]
-    active_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRow:
-    """A version on record; its files are in `models/<model>/versions/<version>/`."""
-
-    model: str
-    version: int
-    state: VersionState
-    parent: int
-    encoder_digest: str
-    log_position: int
-    num_labels: int
-    created: float
-    source: str
-    manifest_sha256: str
-    decision_id: str
-    tainted_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """A decision on record, with the numbers behind it."""
-
-    decision_id: str
-    model: str
-    kind: str
-    outcome: str
-    version: int
-    actor: str
-    reason: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    time: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """How a rollback holds a model: at a version and revision, with the log range suspected."""
-
-    version: int
-    revision: int
-    suspect_from: int = 0
-    suspect_to: int = 0
+__all__ = [
+    "DecisionRow",
+    "ModelExists",
+    "ModelRow",
+    "Pins",
+    "Registry",
+    "VersionRow",
+    "VersionState",
+]
 
 
 class Registry:
@@ -138,7 +46,7 @@ class Registry:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, SCHEMA)
 
     def close(self) -> None:
         """Closes the file."""
@@ -147,17 +55,19 @@ class Registry:
     def models(self) -> list[ModelRow]:
         """All models ever created, deleted ones included, by name."""
         return self._database.read(
-            lambda db: [_model(row) for row in db.execute("SELECT * FROM models ORDER BY name")]
+            lambda db: [model_row(row) for row in db.execute("SELECT * FROM models ORDER BY name")]
         )
 
     def model(self, name: str) -> ModelRow | None:
         """One model, deleted or not."""
-        return self._database.read(lambda db: _find(db, name))
+        return self._database.read(lambda db: find(db, name))
 
     def versions(self, model: str) -> list[VersionRow]:
         """The versions of a model in order of number."""
         sql = "SELECT * FROM versions WHERE model = ? ORDER BY version"
-        return self._database.read(lambda db: [_version(row) for row in db.execute(sql, (model,))])
+        return self._database.read(
+            lambda db: [version_row(row) for row in db.execute(sql, (model,))]
+        )
 
     def next_version(self, model: str) -> int:
         """The number that the next version of a model gets."""
@@ -168,7 +78,7 @@ class Registry:
         """The newest decisions about a model, at most `limit`, oldest first."""
         sql = "SELECT * FROM decisions WHERE model = ? ORDER BY number DESC LIMIT ?"
         return self._database.read(
-            lambda db: [_decision(row) for row in db.execute(sql, (model, limit))][::-1]
+            lambda db: [decision_row(row) for row in db.execute(sql, (model, limit))][::-1]
         )
 
     def create_model(
@@ -182,7 +92,7 @@ class Registry:
         """Records a new model; the future raises ModelExists if the name was ever used."""
 
         def create(db: apsw.Connection) -> ModelRow:
-            if (old := _find(db, name)) is not None:
+            if (old := find(db, name)) is not None:
                 state = "was deleted; its name is not free again" if old.deleted else "exists"
                 raise ModelExists(f"model {name!r} {state}; choose another name")
             db.execute(
@@ -190,7 +100,7 @@ class Registry:
                 " declared_labels) VALUES (?, ?, ?, ?, ?)",
                 (name, encoder_digest, time.time(), closed_labels, json.dumps(declared_labels)),
             )
-            return _row(db, name)
+            return row_of(db, name)
 
         return self._database.write(create)
 
@@ -242,7 +152,7 @@ class Registry:
             if pins is not None:
                 _pin(db, model, pins)
             _record(db, decision)
-            return _row(db, model)
+            return row_of(db, model)
 
         return self._database.write(move)
 
@@ -252,7 +162,7 @@ class Registry:
         def pause(db: apsw.Connection) -> ModelRow:
             _pin(db, model, pins)
             _record(db, decision)
-            return _row(db, model)
+            return row_of(db, model)
 
         return self._database.write(pause)
 
@@ -262,7 +172,7 @@ class Registry:
         def resume(db: apsw.Connection) -> ModelRow:
             _pin(db, model, Pins(0, 0), paused=False)
             _record(db, decision)
-            return _row(db, model)
+            return row_of(db, model)
 
         return self._database.write(resume)
 
@@ -337,43 +247,3 @@ def _record(db: apsw.Connection, decision: DecisionRow) -> None:
             json.dumps(dict(decision.numbers), allow_nan=False), decision.time,
         ),
     )  # fmt: skip
-
-
-def _find(db: apsw.Connection, name: str) -> ModelRow | None:
-    for row in db.execute("SELECT * FROM models WHERE name = ?", (name,)):
-        return _model(row)
-    return None
-
-
-def _row(db: apsw.Connection, name: str) -> ModelRow:
-    row = _find(db, name)
-    assert row is not None, "a model is recorded before anything is decided about it"
-    return row
-
-
-def _model(row: tuple[Any, ...]) -> ModelRow:
-    name, digest, created, deleted, paused, *pins, closed, declared, active = row
-    flags = (bool(deleted), bool(paused))
-    labels = tuple(json.loads(declared))
-    return ModelRow(name, digest, created, *flags, *_four(pins), bool(closed), labels, active)
-
-
-def _four(pins: Sequence[Any]) -> tuple[int, int, int, int]:
-    version, revision, suspect_from, suspect_to = pins
-    return version, revision, suspect_from, suspect_to
-
-
-def _version(row: tuple[Any, ...]) -> VersionRow:
-    model, version, state, parent, digest, position, labels, created, *rest = row
-    source, sha256, decision_id, tainted = rest
-    return VersionRow(
-        model, version, VersionState(state), parent, digest, position, labels, created,
-        source, sha256, decision_id, tainted,
-    )  # fmt: skip
-
-
-def _decision(row: tuple[Any, ...]) -> DecisionRow:
-    _, decision_id, model, kind, outcome, version, actor, reason, numbers, when = row
-    return DecisionRow(
-        decision_id, model, kind, outcome, version, actor, reason, json.loads(numbers), when
-    )

@@ -172,7 +172,10 @@ def torn(answer: Seen, encoder: int) -> list[str]:
     """Which parts of an answer do not belong to the revision that it names."""
     revision = answer.revision
     first, second, third = answer.logits
-    scale, angle = math.hypot(first - third, second - third), math.atan2(second - third, first - third)
+    scale, angle = (
+        math.hypot(first - third, second - third),
+        math.atan2(second - third, first - third),
+    )
     if not {f"r{revision}-{i}" for i in range(3)} == set(answer.labels):
         return [f"label map of {answer.labels} in revision {revision}"]
     shares = dict(zip(answer.labels, answer.probabilities, strict=True))

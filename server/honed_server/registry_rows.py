@@ -1,0 +1,169 @@
+"""The tables of registry.sqlite, and their rows as values.
+
+Under `registry.py`, which writes them; everyone else only knows the values.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import apsw
+
+SCHEMA = (
+    """
+    CREATE TABLE models (
+        name TEXT PRIMARY KEY, encoder_digest TEXT NOT NULL, created REAL NOT NULL,
+        deleted INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0,
+        pin_version INTEGER NOT NULL DEFAULT 0, pin_revision INTEGER NOT NULL DEFAULT 0,
+        suspect_from INTEGER NOT NULL DEFAULT 0, suspect_to INTEGER NOT NULL DEFAULT 0,
+        closed_labels INTEGER NOT NULL, declared_labels TEXT NOT NULL,
+        active_version INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE versions (
+        model TEXT NOT NULL, version INTEGER NOT NULL, state INTEGER NOT NULL,
+        parent INTEGER NOT NULL, encoder_digest TEXT NOT NULL, log_position INTEGER NOT NULL,
+        num_labels INTEGER NOT NULL, created REAL NOT NULL, source TEXT NOT NULL,
+        manifest_sha256 TEXT NOT NULL, decision_id TEXT NOT NULL,
+        tainted_position INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (model, version)
+    ) STRICT;
+    CREATE TABLE decisions (
+        number INTEGER PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, model TEXT NOT NULL,
+        kind TEXT NOT NULL, outcome TEXT NOT NULL, version INTEGER NOT NULL, actor TEXT NOT NULL,
+        reason TEXT NOT NULL, numbers TEXT NOT NULL, time REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX decisions_of_model ON decisions (model, number);
+    CREATE TABLE label_sets (
+        model TEXT NOT NULL, number INTEGER NOT NULL, labels TEXT NOT NULL,
+        PRIMARY KEY (model, number)
+    ) STRICT;
+    """,
+)
+
+
+class VersionState(IntEnum):
+    """Where a version stands; the numbers of the proto's VersionState."""
+
+    CANDIDATE = 1
+    ACTIVE = 2
+    RETIRED = 3
+    REFUSED = 4
+    DAMAGED = 5
+
+
+class ModelExists(Exception):
+    """The name is or was in use; choose another."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model on record.
+
+    Attributes:
+        pin_version, pin_revision: What serves while learning is paused.
+        suspect_from, suspect_to: Log range under suspicion after a rollback, 0 if none.
+        declared_labels: The only labels accepted if `closed_labels`.
+    """
+
+    name: str
+    encoder_digest: str
+    created: float
+    deleted: bool
+    paused: bool
+    pin_version: int
+    pin_revision: int
+    suspect_from: int
+    suspect_to: int
+    closed_labels: bool
+    declared_labels: tuple[str, ...]
+    active_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A version on record; its files are in `models/<model>/versions/<version>/`."""
+
+    model: str
+    version: int
+    state: VersionState
+    parent: int
+    encoder_digest: str
+    log_position: int
+    num_labels: int
+    created: float
+    source: str
+    manifest_sha256: str
+    decision_id: str
+    tainted_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """A decision on record, with the numbers behind it."""
+
+    decision_id: str
+    model: str
+    kind: str
+    outcome: str
+    version: int
+    actor: str
+    reason: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """How a rollback holds a model: at a version and revision, with the log range suspected."""
+
+    version: int
+    revision: int
+    suspect_from: int = 0
+    suspect_to: int = 0
+
+
+def find(db: apsw.Connection, name: str) -> ModelRow | None:
+    """A model's row, None if the name was never used."""
+    for row in db.execute("SELECT * FROM models WHERE name = ?", (name,)):
+        return model_row(row)
+    return None
+
+
+def row_of(db: apsw.Connection, name: str) -> ModelRow:
+    """The row of a model that is on record."""
+    row = find(db, name)
+    assert row is not None, "a model is recorded before anything is decided about it"
+    return row
+
+
+def model_row(row: tuple[Any, ...]) -> ModelRow:
+    """A row of `models` as a value."""
+    name, digest, created, deleted, paused, *pins, closed, declared, active = row
+    flags = (bool(deleted), bool(paused))
+    labels = tuple(json.loads(declared))
+    return ModelRow(name, digest, created, *flags, *_four(pins), bool(closed), labels, active)
+
+
+def _four(pins: Sequence[Any]) -> tuple[int, int, int, int]:
+    version, revision, suspect_from, suspect_to = pins
+    return version, revision, suspect_from, suspect_to
+
+
+def version_row(row: tuple[Any, ...]) -> VersionRow:
+    """A row of `versions` as a value."""
+    model, version, state, parent, digest, position, labels, created, *rest = row
+    source, sha256, decision_id, tainted = rest
+    return VersionRow(
+        model, version, VersionState(state), parent, digest, position, labels, created,
+        source, sha256, decision_id, tainted,
+    )  # fmt: skip
+
+
+def decision_row(row: tuple[Any, ...]) -> DecisionRow:
+    """A row of `decisions` as a value."""
+    _, decision_id, model, kind, outcome, version, actor, reason, numbers, when = row
+    return DecisionRow(
+        decision_id, model, kind, outcome, version, actor, reason, json.loads(numbers), when
+    )
