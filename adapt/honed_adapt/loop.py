@@ -215,6 +215,8 @@ class AdaptLoop:
             fresh = {hashes[i]: v for i, v in zip(missing, encoded, strict=True)}
             self._vectors.put_anchors(name, digest, fresh)
             vectors.update(fresh)
+        if vectors.keys() - set(hashes):
+            self._vectors.keep_anchors(name, hashes)
         matrix = np.array([vectors[key] for key in hashes], np.float32)
         learner.lane.set_anchors(
             matrix.reshape(len(anchors), learner.lane.hidden),

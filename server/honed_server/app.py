@@ -85,8 +85,9 @@ class Server:
         )
         pool = EncoderPool(config.home, self._executor, self._encoders_in_use, config.workers)
         self.catalogue = Catalogue(
-            config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics
-        )
+            config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics,
+            guard_items=config.anchor_guard_items,
+        )  # fmt: skip
         self.health = Health(self.catalogue)
 
     @classmethod
@@ -124,7 +125,7 @@ class Server:
         await load_models(catalogue, shelf)
         socket = _socket_path(config.home)
         self._lifecycle = lifecycle
-        self._link = AdaptLink(socket, catalogue, lifecycle, config.anchor_guard_items)
+        self._link = AdaptLink(socket, catalogue, lifecycle)
         catalogue.tell_adapt = self._link.tell
         await self._link.start()
         self._supervisor = Supervisor(config, socket, self.metrics)

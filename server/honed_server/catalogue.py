@@ -76,6 +76,7 @@ class Catalogue:
     pool: EncoderPool
     events: Events
     metrics: Metrics
+    guard_items: int = 2  # anchor answers that learning may cost
     entries: dict[str, Entry] = field(default_factory=dict)
     adapt_state: str = "starting"
     tell_adapt: Callable[[messages.Message], None] = lambda _message: None

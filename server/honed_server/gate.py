@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.evaluate import Evidence, Source, judge
+from honed_adapt.evaluate import Evidence, Policy, Source, judge
 from honed_adapt.head import Head
 from honed_adapt.messages import Candidate
 from honed_server.catalogue import Catalogue, Entry
@@ -84,7 +84,9 @@ async def _judge(
             candidate_labels=after,
             # The instant lane drops a label only when its last feedback was withdrawn.
             withdrawn_labels=before - after if source == "checkpoint" else frozenset(),
-        )
+        ),
+        # What the guard let pass is not refused for the same loss a second time.
+        Policy(loss_items=catalogue.guard_items) if source == "checkpoint" else None,
     )
     # Records are JSON, which has no infinity.
     numbers = {name: min(value, _LARGEST) for name, value in verdict.numbers.items()}

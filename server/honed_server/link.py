@@ -33,16 +33,12 @@ class AdaptLink:
         path: Of the socket.
         catalogue: The models.
         lifecycle: Judges candidates.
-        guard_items: See `install_revision`.
     """
 
-    def __init__(
-        self, path: Path, catalogue: Catalogue, lifecycle: Lifecycle, guard_items: int
-    ) -> None:
+    def __init__(self, path: Path, catalogue: Catalogue, lifecycle: Lifecycle) -> None:
         self._path = path
         self._catalogue = catalogue
         self._lifecycle = lifecycle
-        self._guard_items = guard_items
         self._adapt: asyncio.StreamWriter | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -91,7 +87,7 @@ class AdaptLink:
                 verdict = await _judged(
                     offer.model,
                     offer.revision,
-                    lambda: install_revision(self._catalogue, offer, self._guard_items),
+                    lambda: install_revision(self._catalogue, offer),
                 )
                 writer.write(messages.encode(verdict))
                 await self._checkpoint_when_due(verdict)

@@ -13,21 +13,18 @@ from honed_server.catalogue import Catalogue, Entry, decision
 log = structlog.get_logger(__name__)
 
 
-async def install_revision(
-    catalogue: Catalogue, offer: messages.Revision, guard_items: int
-) -> messages.Verdict:
+async def install_revision(catalogue: Catalogue, offer: messages.Revision) -> messages.Verdict:
     """Serves an offered revision, or says why not. The adapt process is not trusted.
 
     Args:
         catalogue: The models.
         offer: What the adapt process learned.
-        guard_items: Anchor answers that a revision may lose against a promoted candidate.
     """
     entry = catalogue.entries.get(offer.model)
     if entry is None:
         return _refused(offer, "the model was deleted")
     async with entry.lock:
-        fault = _fault(catalogue, entry, offer, guard_items)
+        fault = _fault(catalogue, entry, offer)
         if fault is not None:
             catalogue.metrics.refused_offers.labels(offer.model).inc()
             log.warning("revision refused", model=offer.model, revision=offer.revision, why=fault)
@@ -37,9 +34,7 @@ async def install_revision(
     return messages.Verdict(offer.model, offer.revision, "accepted", "serves")
 
 
-def _fault(
-    catalogue: Catalogue, entry: Entry, offer: messages.Revision, guard_items: int
-) -> str | None:
+def _fault(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> str | None:
     """Why an offer must not serve; None if it may."""
     serving = catalogue.serving(offer.model)
     if offer.epoch != entry.epoch:
@@ -55,7 +50,7 @@ def _fault(
     if entry.version_source == "candidate" and comparable:
         # A promoted candidate is replaced by what the lane learned only if that is no worse.
         assert reference is not None, "checked above"
-        if offer.anchor_correct < reference - guard_items:
+        if offer.anchor_correct < reference - catalogue.guard_items:
             return f"{offer.anchor_correct} anchor answers right, the version has {reference}"
     return None
 
