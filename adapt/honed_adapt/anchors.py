@@ -22,7 +22,7 @@ def change(
 ) -> AnchorImport:
     """Add examples to a set, or put them in its place; unchanged sets keep their number."""
     sql = "SELECT text_hash, label FROM anchors WHERE model = ?"
-    before = dict(connection.execute(sql, (model,)).fetchall())
+    before: dict[bytes, str] = {row[0]: row[1] for row in connection.execute(sql, (model,))}
     texts = {text_hash(text): text for text, _ in examples}
     wanted = {text_hash(text): label for text, label in examples}
     kept = {} if replace else before

@@ -1,8 +1,8 @@
 """The durable feedback log: an acknowledged label survives `kill -9` and power loss, exactly once.
 
-Where it stands in the journey: service -> `FeedbackLog.submit` (commit with fsync, then acknowledge)
--> the adapt process follows with `FeedbackReader`. One sequence of positions for all models; entries
-are never removed, deletions blank them and are entries themselves.
+Where it stands in the journey: service -> `FeedbackLog.submit` (commit with fsync, then
+acknowledge) -> the adapt process follows with `FeedbackReader`. One sequence of positions for all
+models; entries are never removed, deletions blank them and are entries themselves.
 """
 
 import json
@@ -142,13 +142,12 @@ class FeedbackLog:
 
     def positions(self, model: str, first: int, last: int, submitter: str = "") -> Sequence[int]:
         """Positions of the undeleted labels from `first` to `last`, of one submitter if given."""
-        sql = f"""
-            SELECT e.position FROM log e WHERE e.model = ? AND e.position BETWEEN ? AND ?
-                AND ? IN ('', e.submitter) AND e.deleted_position IS NULL
-                AND {feedback_rows.IS_LABEL} ORDER BY e.position
+        where = f"""
+            e.model = ? AND e.position BETWEEN ? AND ? AND ? IN ('', e.submitter)
+            AND e.deleted_position IS NULL AND {feedback_rows.IS_LABEL}
         """
         bindings = (model, first, last, submitter)
-        return self._database.read(lambda db: [row[0] for row in db.execute(sql, bindings)])
+        return self._database.read(lambda db: feedback_rows.positions(db, where, bindings))
 
     def find(self, model: str, ids: Sequence[str]) -> Sequence[Record]:
         """The entries of a model with these ids, in log order; unknown ids are left out."""

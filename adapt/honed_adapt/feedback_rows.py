@@ -4,9 +4,9 @@ Where it stands in the journey: the one place that knows the columns, under `fee
 writes them) and `feedback_reader.py` (which follows them from the adapt process).
 
 No row is ever removed and no state is stored twice: an entry is deleted if it names the deletion
-that erased it, and retracted if an undeleted retraction names it. Deleted text is set to NULL rather
-than removed with its row, because removing rows makes SQLite move neighbours, and the places they
-leave are not wiped even with `secure_delete`.
+that erased it, and retracted if an undeleted retraction names it. Deleted text is set to NULL
+rather than removed with its row, because removing rows makes SQLite move their neighbours, and the
+places that those leave are not always wiped, even with `secure_delete`.
 """
 
 from collections.abc import Sequence
@@ -98,6 +98,13 @@ def entries(
     return [_entry(connection, row) for row in connection.execute(sql, bindings).fetchall()]
 
 
+def positions(connection: apsw.Connection, where: str, bindings: Sequence[Any]) -> list[int]:
+    """Positions of the entries that fit `where` (over `log e`), in log order."""
+    sql = f"SELECT e.position FROM log e WHERE {where} ORDER BY e.position"
+    found: list[Any] = connection.execute(sql, bindings).fetchall()
+    return [int(position) for (position,) in found]
+
+
 def anchors(connection: apsw.Connection, model: str) -> list[tuple[str, str]]:
     """The anchor set of a model, (text, label) in the order of their first import."""
     sql = "SELECT text, label FROM anchors WHERE model = ? ORDER BY anchor"
@@ -148,4 +155,5 @@ def _entry(connection: apsw.Connection, row: Sequence[Any]) -> Entry:
 
 def _erased_by(connection: apsw.Connection, position: int) -> tuple[int, ...]:
     sql = "SELECT position FROM log WHERE deleted_position = ? ORDER BY position"
-    return tuple(erased for (erased,) in connection.execute(sql, (position,)))
+    found: list[Any] = connection.execute(sql, (position,)).fetchall()
+    return tuple(int(erased) for (erased,) in found)

@@ -27,8 +27,8 @@ from honed_adapt.feedback_values import (
 )
 
 _INSERT = """
-    INSERT INTO log (feedback_id, model, kind, idempotency_key, content_hash, text, text_hash, label,
-        submitter, weight, event_time, recorded_time, prediction_id, predicted_label,
+    INSERT INTO log (feedback_id, model, kind, idempotency_key, content_hash, text, text_hash,
+        label, submitter, weight, event_time, recorded_time, prediction_id, predicted_label,
         predicted_version, predicted_revision, retracts)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
@@ -94,14 +94,11 @@ def delete(
 
 def delete_model(connection: apsw.Connection, model: str, who: str, now: float) -> int:
     """Blank all entries of a model under one deletion entry, and its anchors. Returns how many."""
-    rows = connection.execute(
-        f"SELECT e.position FROM log e WHERE e.model = ? AND e.deleted_position IS NULL"
-        f" AND {feedback_rows.IS_SUBMITTED}",
-        (model,),
-    ).fetchall()
-    _blank(connection, model, [position for (position,) in rows], who, now)
+    where = f"e.model = ? AND e.deleted_position IS NULL AND {feedback_rows.IS_SUBMITTED}"
+    fresh = feedback_rows.positions(connection, where, (model,))
+    _blank(connection, model, fresh, who, now)
     anchors.change(connection, model, (), replace=True)
-    return len(rows)
+    return len(fresh)
 
 
 def _insert(
@@ -136,13 +133,13 @@ def _insert(
 
 
 def _retractable(connection: apsw.Connection, item: NewFeedback) -> int | None:
-    """Position of the label to withdraw: of the same model, not deleted, not itself a retraction."""
-    found = connection.execute(
-        f"SELECT e.position FROM log e WHERE e.feedback_id = ? AND e.model = ?"
-        f" AND e.deleted_position IS NULL AND {feedback_rows.IS_LABEL}",
-        (item.retracts, item.model),
-    ).fetchone()
-    return None if found is None else int(found[0])
+    """Position of the undeleted label of the same model that is to be withdrawn, if any."""
+    where = f"""
+        e.feedback_id = ? AND e.model = ? AND e.deleted_position IS NULL
+        AND {feedback_rows.IS_LABEL}
+    """
+    found = feedback_rows.positions(connection, where, (item.retracts, item.model))
+    return found[0] if found else None
 
 
 def _blank(

@@ -134,13 +134,14 @@ class Database:
 
     def close(self) -> None:
         """Finish the queued writes and close the file. Closing twice is harmless."""
+        with self._reading:
+            # First, so that the writer is the last to leave and tidies the write-ahead log away.
+            self._reader.close()
         with self._closing:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
         self._thread.join()
-        with self._reading:
-            self._reader.close()
 
     def _submit(self, job: _Write | _Erase, future: Future[Any]) -> None:
         with self._closing:
@@ -204,14 +205,23 @@ class Database:
         return result, problem
 
     def _abort(self, cause: apsw.Error) -> StoreError:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        error = store_error(cause, self.path) or StoreFailed(f"{self.path}: {cause}")
-        if not isinstance(error, StoreFull | StoreBusy):
-            # After a failed fsync the kernel may drop what it could not write: retrying would lie.
-            self._failure = StoreFailed(f"{self.path} stopped recording: {cause}")
-            return self._failure
-        return error
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except apsw.Error as worse:
+            return self._fail(worse)
+        error = store_error(cause, self.path)
+        return error if isinstance(error, StoreFull | StoreBusy) else self._fail(cause)
+
+    def _fail(self, cause: apsw.Error) -> StoreFailed:
+        """Stop for good: after a failed fsync the kernel drops what it could not write.
+
+        A second fsync would succeed and lie, so the write-ahead log must not be folded into the
+        file at closing either: the next start does that from the bytes on the disk.
+        """
+        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._failure = StoreFailed(f"{self.path} stopped recording: {cause}")
+        return self._failure
 
     def _truncate(self, future: Future[None]) -> None:
         if not future.set_running_or_notify_cancel():

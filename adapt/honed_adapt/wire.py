@@ -78,23 +78,31 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = 
         FrameError: if an array has another dtype or the frame would exceed `MAX_FRAME_BYTES`.
         ValueError, TypeError: if `header` is not JSON.
     """
+    arrays = arrays or {}
+    described, data_bytes = _describe(arrays)
+    content = {"header": dict(header), "arrays": described}
+    text = _padded(json.dumps(content, allow_nan=False, separators=(",", ":")).encode(), b" ")
+    size = _PREFIX.size + len(text) + data_bytes
+    if size > MAX_FRAME_BYTES:
+        raise FrameError(f"the frame would hold {size} bytes; the limit is {MAX_FRAME_BYTES}")
+    body = b"".join([text, *(_array_bytes(array) for array in arrays.values())])
+    covered = _PREFIX.pack(_MAGIC, _FORMAT, 0, len(body), len(text), 0)[:_COVERED]
+    return covered + _checksum(covered, body).to_bytes(4, "little") + body
+
+
+def _describe(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, dict[str, Any]], int]:
     described: dict[str, dict[str, Any]] = {}
-    chunks: list[bytes] = []
     offset = 0
-    for name, array in (arrays or {}).items():
+    for name, array in arrays.items():
         if array.dtype.name not in _DTYPES:
             raise FrameError(f"array {name!r} is {array.dtype}, which no frame carries")
         described[name] = {"dtype": array.dtype.name, "shape": array.shape, "offset": offset}
-        chunks.append(_padded(array.astype(_DTYPES[array.dtype.name], copy=False).tobytes(), b"\0"))
-        offset += len(chunks[-1])
-    content = {"header": dict(header), "arrays": described}
-    text = _padded(json.dumps(content, allow_nan=False, separators=(",", ":")).encode(), b" ")
-    size = _PREFIX.size + len(text) + offset
-    if size > MAX_FRAME_BYTES:
-        raise FrameError(f"the frame would hold {size} bytes; the limit is {MAX_FRAME_BYTES}")
-    body = b"".join([text, *chunks])
-    covered = _PREFIX.pack(_MAGIC, _FORMAT, 0, len(body), len(text), 0)[:_COVERED]
-    return covered + _checksum(covered, body).to_bytes(4, "little") + body
+        offset += array.nbytes + -array.nbytes % _ALIGN
+    return described, offset
+
+
+def _array_bytes(array: NDArray[Any]) -> bytes:
+    return _padded(array.astype(_DTYPES[array.dtype.name], copy=False).tobytes(), b"\0")
 
 
 def read_frame(sock: socket.socket) -> Frame | None:

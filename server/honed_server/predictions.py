@@ -5,6 +5,7 @@ newest answers are looked up in memory, older ones in predictions.sqlite. Ids th
 written when the process died are lost; feedback that carries its text does not need them.
 """
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -24,15 +25,17 @@ _SCHEMA = (
     """
     CREATE TABLE predictions (
         number INTEGER PRIMARY KEY, prediction_id TEXT NOT NULL, model TEXT NOT NULL, text TEXT,
-        label TEXT NOT NULL, version INTEGER NOT NULL, revision INTEGER NOT NULL, time REAL NOT NULL
+        text_key INTEGER, label TEXT NOT NULL, version INTEGER NOT NULL, revision INTEGER NOT NULL,
+        time REAL NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX by_id ON predictions (prediction_id);
-    CREATE INDEX by_model ON predictions (model);
+    CREATE INDEX by_text ON predictions (model, text_key);
     """,
 )
 # Rows written between two prunings, and rows that one pruning may delete: it must keep up.
 _PRUNE_EVERY = 2_000
 _PRUNE_ROWS = 10_000
+_BLANK = "UPDATE predictions SET text = NULL, text_key = NULL WHERE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,9 @@ class PredictionLog:
         )
 
         def blank(db: apsw.Connection) -> None:
-            sql = "UPDATE predictions SET text = NULL WHERE"
-            db.executemany(f"{sql} prediction_id = ?", [(one,) for one in ids])
-            db.executemany(f"{sql} model = ? AND text = ?", [(model, text) for text in texts])
+            db.executemany(f"{_BLANK} model = ? AND prediction_id = ?", [(model, i) for i in ids])
+            keys = [(model, _text_key(text), text) for text in texts]
+            db.executemany(f"{_BLANK} model = ? AND text_key = ? AND text = ?", keys)
 
         return self._erased(blank)
 
@@ -139,14 +142,24 @@ class PredictionLog:
 
         def blank(db: apsw.Connection) -> None:
             # Not removed: SQLite does not wipe the places that rows moved by a removal leave.
-            db.execute("UPDATE predictions SET text = NULL WHERE model = ?", (model,))
+            db.execute(f"{_BLANK} model = ? AND text_key IS NOT NULL", (model,))
 
         return self._erased(blank)
 
     def _erased(self, change: Callable[[apsw.Connection], None]) -> Future[None]:
-        self._database.write(change)
-        # The writer works in order: when this is done the change is, and the bytes are gone.
-        return self._database.erase()
+        changed = self._database.write(change)
+        result: Future[None] = Future()
+        result.set_running_or_notify_cancel()  # a caller who leaves does not stop the erasure
+
+        def settle(erased: Future[None]) -> None:
+            # The writer works in order, so `changed` is done too.
+            if error := changed.exception() or erased.exception():
+                result.set_exception(error)
+            else:
+                result.set_result(None)
+
+        self._database.erase().add_done_callback(settle)
+        return result
 
     def _forget_recent(self, matches: Callable[[PredictionRow], bool]) -> None:
         for row in [row for row in self._recent.values() if matches(row)]:
@@ -155,16 +168,10 @@ class PredictionLog:
 
     def _insert(self, db: apsw.Connection, rows: Sequence[PredictionRow]) -> None:
         db.executemany(
-            "INSERT INTO predictions (prediction_id, model, text, label, version, revision, time)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    row.prediction_id, row.model, row.text if self._store_texts else None,
-                    row.label, row.version, row.revision, row.time,
-                )
-                for row in rows
-            ],
-        )  # fmt: skip
+            "INSERT INTO predictions (prediction_id, model, text, text_key, label, version,"
+            " revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [_values(row, self._store_texts) for row in rows],
+        )
         self._since_pruned += len(rows)
         if self._since_pruned >= _PRUNE_EVERY:
             self._since_pruned = 0
@@ -185,6 +192,19 @@ class PredictionLog:
             self.dropped += rows
             if not isinstance(error, StoreError):
                 raise error
+
+
+def _values(row: PredictionRow, store_text: bool) -> tuple[str | int | float | None, ...]:
+    text = row.text if store_text else None
+    return (
+        row.prediction_id, row.model, text, None if text is None else _text_key(text),
+        row.label, row.version, row.revision, row.time,
+    )  # fmt: skip
+
+
+def _text_key(text: str) -> int:
+    """64 bits of the text's SHA-256, to find a text without keeping a second copy of it."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
 
 
 def _open(path: Path) -> Database:

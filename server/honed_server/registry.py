@@ -196,10 +196,11 @@ class Registry:
             from_position: Lowest log position that was deleted.
             deletion_position: Log position of the deletion.
         """
-        where = "model = ? AND log_position >= ? AND tainted_position = 0"
+        # A version at or past the deletion was learned without it.
+        where = "model = ? AND log_position >= ? AND log_position < ? AND tainted_position = 0"
 
         def taint(db: apsw.Connection) -> list[int]:
-            bindings = (model, from_position)
+            bindings = (model, from_position, deletion_position)
             sql = f"SELECT version FROM versions WHERE {where} ORDER BY version"
             numbers = [int(row[0]) for row in db.execute(sql, bindings)]
             sql = f"UPDATE versions SET tainted_position = ? WHERE {where}"

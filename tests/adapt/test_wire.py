@@ -13,10 +13,11 @@ from typing import Any
 import hypothesis.extra.numpy as arrays_of
 import numpy as np
 import pytest
-from honed_adapt.wire import MAX_FRAME_BYTES, Frame, FrameError, pack, read_frame, read_frame_async
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from honed_adapt.wire import MAX_FRAME_BYTES, Frame, FrameError, pack, read_frame, read_frame_async
 
 PREFIX_BYTES = 24
 DTYPES = st.sampled_from(["float32", "float64", "int64", "uint8"])
@@ -80,9 +81,9 @@ def by_stream(stream: bytes) -> list[Frame]:
 READERS = pytest.mark.parametrize("read", [by_socket, by_stream])
 
 
-def forged(text: object, data: bytes = b"", **prefix: Any) -> bytes:
+def forged(content: object, data: bytes = b"", **prefix: Any) -> bytes:
     """Build a frame with a right checksum and whatever content a faulty peer might send."""
-    raw = text if isinstance(text, bytes) else json.dumps(text).encode()
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     raw += b" " * (-len(raw) % 8)
     fields = {"magic": b"HOND", "version": 1, "zero": 0, "body": len(raw + data), "text": len(raw)}
     covered = struct.pack("<4sHHQI", *(fields | prefix).values())

@@ -1,0 +1,140 @@
+"""Keeps what was measured: one JSON file a figure, tables for people, and the page made of them."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+_PACKAGES = ("honed", "numpy", "onnxruntime", "grpcio")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of short texts under headings."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One figure as it is written down.
+
+    Attributes:
+        figure: Its name.
+        command: What makes it again.
+        commit: Git commit that was measured; "-dirty" after it if files differed.
+        date: When it was finished, UTC.
+        versions: Python and the packages that matter.
+        machine: Processor, cores, memory, and the load average before.
+        settings: How much was measured.
+        results: What was found.
+    """
+
+    figure: str
+    command: str
+    commit: str
+    date: str
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+    def write(self, folder: Path) -> Path:
+        """Writes `<figure>.json` into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.figure}.json"
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+    @staticmethod
+    def read(path: Path) -> "Document":
+        """Reads what `write` wrote."""
+        return Document(**json.loads(path.read_text()))
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter."""
+    return {"python": python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on, and how busy that was before."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": cpu[1] if cpu else "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory / 1e9, 1),
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def commit() -> str:
+    """The commit of this repository, with "-dirty" if files differ from it."""
+    root = Path(__file__).parents[2]
+    head = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", ".", ":!docs")
+    return f"{head}-dirty" if head and changed else head or "unknown"
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def show(tables: Iterable[Table]) -> None:
+    """Prints tables."""
+    console = Console()
+    for table in tables:
+        shown = RichTable(*table.columns, title=table.title, title_justify="left")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+
+
+def markdown(document: Document, tables: Iterable[Table]) -> str:
+    """A figure's section of the page."""
+    at, of = document.versions, document.machine
+    lines = [
+        f"### {document.figure}",
+        "",
+        f"{document.date[:10]}, commit `{document.commit[:12]}`, {of['cores']} x {of['cpu']}, "
+        f"Python {at['python']}, onnxruntime {at['onnxruntime']}, grpcio {at['grpcio']}. "
+        f"Made by `{document.command}`.",
+    ]
+    for table in tables:
+        rule = ["---"] * len(table.columns)
+        rows = [f"| {' | '.join(row)} |" for row in (table.columns, rule, *table.rows)]
+        lines += ["", f"**{table.title}**", "", *rows]
+    return "\n".join(lines)
+
+
+def put_between_markers(page: str, text: str) -> str:
+    """The page with `text` in place of what stood between the two markers.
+
+    Raises:
+        ValueError: The page has no markers.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"

@@ -1,0 +1,1 @@
+"""What is measured: each module has `SETTINGS`, `run(bench)` and `tables(results)`."""

@@ -1,0 +1,221 @@
+"""What the integration tests share: texts, ways to teach a model, and ways to look at it."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from honed import Client, Decision, FeedbackAck, FeedbackItem, Model
+from honed_adapt import messages, versions, wire
+from honed_adapt.head import Head
+from honed_adapt.lane import Lane, Row
+from honed_adapt.vectors import VectorStore
+
+# Batches group texts differently each time, and float32 sums depend on the grouping.
+TOLERANCE = 1e-4
+_THINGS = (
+    "blue jacket", "coffee machine", "running shoes", "desk lamp",
+    "garden chair", "winter coat", "water bottle", "phone case",
+)  # fmt: skip
+_WORDS = {
+    "track": (
+        "where is the {} that I ordered",
+        "has my {} been shipped yet",
+        "when will the {} arrive at my door",
+    ),
+    "refund": (
+        "I want my money back for the {}",
+        "please refund what I paid for the {}",
+        "how do I get a refund on a {}",
+    ),
+    "broken": (
+        "the {} fell apart after one day",
+        "my {} is broken and does not work",
+        "there is a big crack in the {}",
+    ),
+    "price": (
+        "how much does the {} cost",
+        "is there a discount on the {} this week",
+        "why is the {} so expensive",
+    ),
+    "stock": (
+        "do you still have the {} in stock",
+        "when will the {} be available again",
+        "is the {} sold out everywhere",
+    ),
+}
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def examples(things: slice = slice(None), intents: Iterable[str] = _WORDS) -> list[tuple[str, str]]:
+    """Three (text, intent) pairs for each intent and thing: 15 a thing with all five intents."""
+    return [
+        (words.format(thing), intent)
+        for thing, intent in product(_THINGS[things], intents)
+        for words in _WORDS[intent]
+    ]
+
+
+def items(pairs: Pairs, **facts: Any) -> list[FeedbackItem]:
+    """The pairs as labels to submit."""
+    return [FeedbackItem(text=text, label=label, **facts) for text, label in pairs]
+
+
+def teach(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[FeedbackAck]:
+    """Submits labels and returns when they are served; asserts that they are."""
+    acks = client.submit_many(model, items(pairs, **facts), wait=True, timeout_s=30)
+    assert all(isinstance(ack, FeedbackAck) and ack.served for ack in acks), acks
+    return acks
+
+
+def taught(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[FeedbackAck]:
+    """Creates a model and teaches it."""
+    client.create_model(model)
+    return teach(client, model, pairs, **facts)
+
+
+Answers = dict[str, dict[str, float]]
+
+
+def answers(client: Client, model: str, texts: Iterable[str]) -> Answers:
+    """Probability by label, for each text."""
+    texts = list(texts)
+    predictions = client.predict_many(model, texts, top_k=1000)
+    return {
+        text: {score.label: score.probability for score in prediction.scores}
+        for text, prediction in zip(texts, predictions, strict=True)
+    }
+
+
+def distance(one: Answers, other: Answers) -> float:
+    """The largest difference between two probabilities; all labels must be the same."""
+    assert one.keys() == other.keys()
+    for text in one:
+        assert one[text].keys() == other[text].keys(), text
+    return max(abs(one[text][label] - other[text][label]) for text in one for label in one[text])
+
+
+def wait_for(
+    client: Client, model: str, reached: Callable[[Model], bool], timeout_s: float = 20
+) -> Model:
+    """The model as soon as `reached` holds; each event is looked at, nothing is polled."""
+    with client.watch(model, timeout_s=timeout_s) as events:
+        return next(event.model for event in events if reached(event.model))
+
+
+def caught_up(model: Model) -> bool:
+    """Whether all feedback is learned."""
+    return model.revision >= model.log_position
+
+
+def decisions(client: Client, model: str, kind: str) -> list[tuple[Decision, dict[str, Any]]]:
+    """The decisions of one kind and their numbers, oldest first."""
+    found = [d for d in client.list_decisions(model) if d.kind == kind]
+    return [(decision, json.loads(decision.numbers_json)) for decision in found]
+
+
+def states(client: Client, model: str) -> list[str]:
+    """The state of each log entry, in log order."""
+    return [record.state for record in client.list_feedback(model)]
+
+
+def files_holding(home: Path, text: str) -> list[str]:
+    """Files of a data folder that hold these bytes."""
+    wanted = text.encode()
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert files, f"{home} is empty"
+    return [str(path.relative_to(home)) for path in files if wanted in path.read_bytes()]
+
+
+def fresh_lane(
+    home: Path, client: Client, model: str, trust: dict[str, float] | None = None
+) -> Lane:
+    """A lane built anew from what List shows as active and the vectors that the server stored."""
+    records = [r for r in client.list_feedback(model, page_size=1000) if r.state == "active"]
+    records = [record for record in records if record.kind != "retraction"]
+    digest = client.get_model(model).encoder_digest
+    with VectorStore(home / "adapt" / "adapt.sqlite") as store:
+        vectors = store.load(model, digest, [record.position for record in records])
+    lane = Lane(client.get_model(model).hidden_size, trust=trust)
+    lane.rebuild(
+        Row(r.position, _key(r.text), r.label, r.submitter, r.weight, vectors[r.position])
+        for r in records
+    )
+    return lane
+
+
+def _key(text: str) -> bytes:
+    from honed_adapt.feedback_values import text_hash
+
+    return text_hash(text)
+
+
+def saved_head(home: Path, model: str, version: int) -> Head:
+    """The head of a version on disk."""
+    return versions.load_version(home / "models", model, version)[1]
+
+
+def same_head(one: Head, other: Head, relative: float = 1e-6) -> bool:
+    """Whether two heads agree to the last digits of float32."""
+    return (
+        one.labels == other.labels
+        and abs(one.temperature / other.temperature - 1) <= relative
+        and all(
+            np.abs(a - b).max() <= relative * np.abs(b).max()
+            for a, b in ((one.weight, other.weight), (one.bias, other.bias))
+        )
+    )
+
+
+class Trainer:
+    """The offer door: what a trainer, or a broken adapt process, may say to the server."""
+
+    def __init__(self, home: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(str(home / "adapt" / "server.sock"))
+        self._socket.sendall(messages.encode(messages.Hello("trainer", os.getpid())))
+
+    def offer(self, message: messages.Candidate | messages.Revision) -> messages.Verdict:
+        """Offers a head and returns the verdict."""
+        self._socket.sendall(messages.encode(message))
+        frame = wire.read_frame(self._socket)
+        assert frame is not None, "the server closed the connection"
+        verdict = messages.decode(frame)
+        assert isinstance(verdict, messages.Verdict)
+        return verdict
+
+    def say(self, data: bytes) -> bytes:
+        """Sends bytes; returns what comes back until the server hangs up."""
+        self._socket.sendall(data)
+        return self._socket.recv(1)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def trainer(home: Path):
+    """A connection to the offer door."""
+    one = Trainer(home)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def metric(http_port: int, name: str) -> float:
+    """The value of a series without labels on the metrics page."""
+    from urllib.request import urlopen
+
+    with urlopen(f"http://127.0.0.1:{http_port}/metrics") as page:
+        found = re.search(rf"^{name} (\S+)$", page.read().decode(), re.MULTILINE)
+    assert found, name
+    return float(found[1])
