@@ -1,17 +1,18 @@
-"""Immutable versions on disk: written aside and verified, then renamed into place; read with distrust.
+"""Immutable versions on disk: written aside and verified, then renamed; read with distrust.
 
-`models/<name>/versions/<n>/` holds head.safetensors, labels.json and manifest.json. The manifest has
-the SHA-256 of the other two, and the registry has the manifest's: a file that changed, is missing or
-does not belong is refused by name.
+`models/<name>/versions/<n>/` holds head.safetensors, labels.json and manifest.json. The manifest
+has the SHA-256 of the other two, and the registry has the manifest's: a file that changed, is
+missing or does not belong is refused by name.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from honed_adapt.head import Head, HeadError
 
 FORMAT = 1
 _HEAD, _LABELS, _MANIFEST = "head.safetensors", "labels.json", "manifest.json"
+_TENSORS = ("weight", "bias", "temperature")
 _ASIDE = ".writing-"
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class VersionError(Exception):
@@ -66,6 +69,14 @@ class Manifest:
     format: int = FORMAT
 
 
+_FIELDS = {
+    **dict.fromkeys(("model", "encoder_digest", "decision_id", "source"), str),
+    **dict.fromkeys(("version", "parent", "log_position", "label_set_version"), int),
+    **dict.fromkeys(("seed", "format"), int),
+    **dict.fromkeys(("hyper_parameters", "metrics", "files"), dict),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A version that is on disk for good."""
@@ -75,7 +86,15 @@ class Written:
 
 
 def folder(root: Path, model: str, version: int) -> Path:
-    """Where a version lies below `root`, the data folder's `models`."""
+    """Where a version lies below `root`, the data folder's `models`.
+
+    Raises:
+        VersionForeign: The name or number is none; no path leads out of `root`.
+    """
+    if not _MODEL_NAME.fullmatch(model):
+        raise VersionForeign(f"{model!r} is no name of a model")
+    if version < 1:
+        raise VersionForeign(f"{version} is no version; they count from 1")
     return root / model / "versions" / str(version)
 
 
@@ -85,11 +104,14 @@ def write(root: Path, manifest: Manifest, head: Head) -> Written:
     Raises:
         FileExistsError: There is such a version already.
         OSError: The disk is full or broken; nothing is left behind.
+        HeadError: The head may not be served.
+        VersionForeign: The model's name or the number cannot be a folder's.
     """
     final = folder(root, manifest.model, manifest.version)
+    head.validate(head.weight.shape[-1])
     if final.exists():
         raise FileExistsError(f"{final} exists; versions are never overwritten")
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(final.parent)
     aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=final.parent))
     try:
         digest = _write_files(aside, manifest, head)
@@ -118,7 +140,11 @@ def load_version(
         VersionDamaged: See there.
         VersionForeign: See there.
     """
-    return _read(folder(root, model, version), model, version, manifest_sha256)
+    path = folder(root, model, version)
+    for part in (path, path.parent, path.parent.parent):
+        if part.is_symlink():
+            raise VersionForeign(f"{part} is a symbolic link")
+    return _read(path, model, version, manifest_sha256)
 
 
 def clear_unrecorded(root: Path, model: str, version: int) -> None:
@@ -175,17 +201,21 @@ def _manifest(path: Path, raw: bytes) -> Manifest:
             raise VersionForeign(
                 f"{path / _MANIFEST} has format {values['format']!r}, this server reads {FORMAT}"
             )
-        if values.keys() != {item.name for item in fields(Manifest)}:
+        if {name: type(value) for name, value in values.items()} != _FIELDS:
             raise VersionForeign(f"{path / _MANIFEST} has other fields than format {FORMAT}")
+        if values["files"].keys() != {_HEAD, _LABELS}:
+            raise VersionForeign(f"{path / _MANIFEST} names other files than format {FORMAT}")
         return Manifest(**values)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise VersionDamaged(f"{path / _MANIFEST} is not a manifest: {error!r}") from error
 
 
 def _contents(path: Path, name: str) -> bytes:
     file = path / name
-    if file.is_symlink() or path.is_symlink():
+    if file.is_symlink():
         raise VersionForeign(f"{file} is a symbolic link; versions hold plain files only")
+    if file.exists() and not file.is_file():
+        raise VersionDamaged(f"{file} is not a plain file")
     try:
         return file.read_bytes()
     except OSError as error:
@@ -200,16 +230,37 @@ def _checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
 
 
 def _head(path: Path, contents: Mapping[str, bytes]) -> Head:
+    labels = _labels(path, contents[_LABELS])
     try:
         tensors = load(contents[_HEAD])
-        labels = json.loads(contents[_LABELS])
-        weight, bias = tensors["weight"], tensors["bias"]
-        head = Head(tuple(labels), weight, bias, float(tensors["temperature"][0]))
+        weight, bias, temperature = (tensors.pop(name) for name in _TENSORS)
+        if tensors or temperature.shape != (1,) or temperature.dtype != np.float64:
+            raise ValueError("its tensors are not weight, bias and one temperature")
+        head = Head(labels, weight, bias, float(temperature[0]))
         head.validate(weight.shape[-1])
-    except (SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
         problem = str(error) if isinstance(error, HeadError) else repr(error)
         raise VersionDamaged(f"{path / _HEAD} holds no head that can serve: {problem}") from error
     return head
+
+
+def _labels(path: Path, raw: bytes) -> tuple[str, ...]:
+    try:
+        labels = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise VersionDamaged(f"{path / _LABELS} is not JSON: {error!r}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise VersionDamaged(f"{path / _LABELS} is not a list of names")
+    return tuple(labels)
+
+
+def _make_folder(path: Path) -> None:
+    """Makes a folder and those above it, each as durable as what will lie in it."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -18,7 +18,7 @@ _Integers = NDArray[np.int64]
 
 # A BLAS picks its kernel, and with it the order of summation, by the size of the product. Blocks of
 # one size keep a row's logits the same to the bit whatever shares its batch (OpenBLAS 0.3.30:
-# measured for 1 to 20,000 labels), so a near tie cannot flip the label.
+# measured for 1 to 5,000 labels), so a near tie cannot flip the label.
 _BLOCK_ROWS = 16
 
 

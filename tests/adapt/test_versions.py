@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -156,7 +155,7 @@ def test_a_head_that_may_not_serve_is_not_written(tmp_path: Path, head: Head) ->
     assert list(tmp_path.rglob("*.*")) == []
 
 
-NO_NAMES = ["..", ".", "", "a/b", "../a", "/tmp/a", "A", "a\0", "x" * 65, ".hidden", "a\n"]
+NO_NAMES = ["..", ".", "", "a/b", "../a", "/nowhere/a", "A", "a\0", "x" * 65, ".hidden", "a\n"]
 
 
 @pytest.mark.parametrize("model", NO_NAMES)
@@ -253,11 +252,9 @@ TENSORS = {"weight": HEAD.weight, "bias": HEAD.bias, "temperature": np.array([0.
 def test_tensors_that_are_no_head_are_refused(
     tmp_path: Path, written: Written, changes: dict[str, Any]
 ) -> None:
-    tensors = {name: t for name, t in (TENSORS | changes).items() if t is not None}
-    replace_file(
-        written.path, "head.safetensors", save({n: np.asarray(t) for n, t in tensors.items()})
-    )
-    with pytest.raises(VersionDamaged, match="head.safetensors"):
+    tensors = {n: np.asarray(t) for n, t in (TENSORS | changes).items() if t is not None}
+    replace_file(written.path, "head.safetensors", save(tensors))
+    with pytest.raises(VersionDamaged, match=r"head\.safetensors"):
         load(tmp_path)
 
 
@@ -392,16 +389,15 @@ for version in range(1, 100_000):
 def test_a_writer_killed_at_any_moment_leaves_whole_versions_or_none(tmp_path: Path) -> None:
     rng = random.Random(0)
     leftovers = 0
-    for run in range(6):
+    for run in range(8):
         root = tmp_path / str(run)
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE, text=True
         ) as writer:
             assert writer.stdout is not None
             acknowledged = [writer.stdout.readline()]
-            stop = monotonic() + rng.uniform(0, 0.05)
-            while monotonic() < stop:
-                acknowledged.append(writer.stdout.readline())
+            with pytest.raises(subprocess.TimeoutExpired):  # it writes until it is killed
+                writer.wait(rng.uniform(0, 0.03))
             writer.kill()
             acknowledged += writer.stdout.readlines()
         leftovers += len(list(root.glob("support/versions/.*")))

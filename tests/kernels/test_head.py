@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from honed_kernels import reference
 from honed_kernels.head import HeadNotFinite, HeadOutput, HeadWeights, grouped_head
-from numpy.typing import NDArray
 
 HIDDEN = 384  # MiniLM
 
