@@ -45,8 +45,11 @@ def _put(connection: apsw.Connection, model: str, digest: bytes, text: str, labe
 
 
 def _drop(connection: apsw.Connection, model: str, digests: set[bytes]) -> None:
-    sql = "DELETE FROM anchors WHERE model = ? AND text_hash = ?"
-    connection.executemany(sql, [(model, digest) for digest in digests])
+    where = "WHERE model = ? AND text_hash = ?"
+    rows = [(model, digest) for digest in digests]
+    # Blanked first: a removal does not wipe the places that rows left when neighbours moved them.
+    connection.executemany(f"UPDATE anchors SET text = '', label = '' {where}", rows)
+    connection.executemany(f"DELETE FROM anchors {where}", rows)
 
 
 def _next_number(connection: apsw.Connection, model: str) -> None:

@@ -147,7 +147,9 @@ class AdaptLoop:
         for start in range(0, len(later), _STEP_ENTRIES):
             self._apply(learner, later[start : start + _STEP_ENTRIES])
         log.info("lane built", model=name, labels=lane.effective, revision=revision)
-        self._offer(learner)
+        if state.row_limit is None or revision > state.revision:
+            # While learning is paused what serves is pinned as it is, whatever was said since.
+            self._offer(learner)
 
     def _revision(self, state: messages.ModelState) -> int:
         if state.row_limit is None:

@@ -51,18 +51,17 @@ class Forgetting:
             Unavailable: Erased from the log, but the adapt process did not answer in time.
         """
         c, name = self._catalogue, entry.row.name
+        # First, since the log is the only place that knows which predictions these were.
         links = await asyncio.to_thread(self._links, name, ids)
+        await asyncio.wrap_future(self._predictions.forget(name, links))
         deletion = await asyncio.wrap_future(c.log.delete(name, ids, who))
         tombstones = [left for left in deletion.tombstones if isinstance(left, Record)]
         tainted: list[int] = []
-        if deletion.position:
-            entry.log_position = max(entry.log_position, deletion.position)
-            tainted = await asyncio.wrap_future(
-                c.registry.taint(name, deletion.first_position, deletion.position)
-            )
-            await asyncio.wrap_future(self._predictions.forget(name, links))
         target = max((left.deleted_position for left in tombstones), default=0)
         if target:
+            entry.log_position = max(entry.log_position, target)
+            first = min(left.position for left in tombstones)
+            tainted = await asyncio.wrap_future(c.registry.taint(name, first, target))
             c.tell_adapt(Wake(target))
             await self._serve_without(entry, target, call)
             await asyncio.wrap_future(c.log.erase())

@@ -6,6 +6,7 @@ written when the process died are lost; feedback that carries its text does not 
 """
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -184,7 +185,9 @@ class PredictionLog:
         db.execute(f"DELETE FROM predictions WHERE {oldest} AND time < ?", (_PRUNE_ROWS, cutoff))
         used = (db.pragma("page_count") - db.pragma("freelist_count")) * db.pragma("page_size")
         if used > self._max_bytes:
-            db.execute(f"DELETE FROM predictions WHERE {oldest}", (_PRUNE_ROWS,))
+            sql = "SELECT max(number) - min(number) + 1 FROM predictions"
+            excess = math.ceil(db.execute(sql).get * (1 - self._max_bytes / used))
+            db.execute(f"DELETE FROM predictions WHERE {oldest}", (min(excess, _PRUNE_ROWS),))
 
     def _count_dropped(self, done: Future[None], rows: int) -> None:
         error = done.exception()

@@ -89,14 +89,17 @@ class Registry:
         closed_labels: bool,
         declared_labels: tuple[str, ...],
     ) -> Future[ModelRow]:
-        """Records a new model; the future raises ModelExists if the name was ever used."""
+        """Records a new model, not active yet; the future raises ModelExists if it ever was."""
 
         def create(db: apsw.Connection) -> ModelRow:
-            if (old := find(db, name)) is not None:
+            old = find(db, name)
+            if old is not None and (old.deleted or old.active_version):
                 state = "was deleted; its name is not free again" if old.deleted else "exists"
                 raise ModelExists(f"model {name!r} {state}; choose another name")
+            # A creation that was interrupted before its first version served leaves rows behind.
+            db.execute("DELETE FROM versions WHERE model = ?", (name,))
             db.execute(
-                "INSERT INTO models (name, encoder_digest, created, closed_labels,"
+                "INSERT OR REPLACE INTO models (name, encoder_digest, created, closed_labels,"
                 " declared_labels) VALUES (?, ?, ?, ?, ?)",
                 (name, encoder_digest, time.time(), closed_labels, json.dumps(declared_labels)),
             )
