@@ -107,11 +107,13 @@ class AdaptLoop:
                 self._learn(learner, [entry for entry in entries if entry.model == name])
 
     def _take_models(self, message: messages.Models) -> None:
+        known = set(self._states)
         if self._cursor is None:
             # Read before any lane is built, so that no entry falls between the two.
             self._cursor = self._reader.last_position()
+            known = self._vectors.models()
         states = {state.name: state for state in message.models}
-        for gone in self._states.keys() - states.keys():
+        for gone in known - states.keys():
             self._learners.pop(gone, None)
             self._stale.discard(gone)
             self._vectors.forget_model(gone)
@@ -125,7 +127,10 @@ class AdaptLoop:
         if learner is None:
             return
         learner.unconfirmed = [q for q in learner.unconfirmed if q.position > verdict.number]
-        self._vectors.accept(verdict.model, verdict.number)
+        limit = learner.state.row_limit
+        # A deletion while learning is paused makes a revision that has not considered later rows.
+        passed = verdict.number if limit is None else min(verdict.number, limit)
+        self._vectors.accept(verdict.model, passed)
 
     def _build(self, name: str) -> None:
         """Builds a lane anew from the log and offers its head.
@@ -137,10 +142,13 @@ class AdaptLoop:
         old = self._learners.get(name)
         unconfirmed = old.unconfirmed if old is not None else []
         lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
-        accepted = max(self._vectors.accepted(name), state.revision)
+        accepted = self._vectors.accepted(name) or state.revision
         revision = self._revision(state)
         learner = self._learners[name] = _Learner(state, lane, encode, revision, unconfirmed)
-        rows = self._rows(learner, self._reader.rows(name))
+        entries = self._reader.rows(name)
+        if gone := [entry.position for entry in entries if entry.state is State.DELETED]:
+            self._vectors.delete(name, gone)  # it may have happened while nobody listened
+        rows = self._rows(learner, entries)
         lane.rebuild([row for row in rows if row.position <= accepted])
         self._set_anchors(learner)
         later = [row for row in rows if row.position > accepted]

@@ -31,7 +31,7 @@ class ModelState:
 
     Attributes:
         epoch: grows whenever earlier offers became void (rollback, promotion, pause, resume).
-        revision: what serves now; the guard has passed everything up to it.
+        revision: what serves now.
         row_limit: last log position whose label may be learned; None when learning is on.
         anchor_set: number of the present anchor set; 0 when there is none.
         anchor_reference: most anchor answers right so far under that set, None if unknown.

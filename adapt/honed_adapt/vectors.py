@@ -131,6 +131,13 @@ class VectorStore:
         )
         self._erase([(sql, (model, kept))])
 
+    def models(self) -> set[str]:
+        """Return the models that anything is kept of."""
+        tables = ("vectors", "anchors", "accepted")
+        sql = " UNION ".join(f"SELECT model FROM {table}" for table in tables)
+        with self._errors():
+            return {row[0] for row in self._connection.execute(sql)}
+
     def forget_model(self, model: str) -> None:
         """Erase all of a model; durable, as `delete`."""
         tables = ("vectors", "anchors", "accepted")

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from honed import Client, FeedbackAck, FeedbackItem
-
 from honed_loadtest import datasets
 from honed_loadtest.datasets import Dataset, Example
-from honed_loadtest.load import Outcome, run_load
+from honed_loadtest.load import PROCESSES, Outcome, run_load
 from honed_loadtest.load_client import Job
 from honed_loadtest.server import ServerProcess
 
 MODEL = "banking77"
 _IMPORT = 256
-_CLIENTS = 2
 # In a closed loop at which the server is as busy as it gets.
 PEAK_CONCURRENCY = 32
 # Threads of an open loop: more than requests will ever be under way at the loads measured.
@@ -34,8 +32,7 @@ class Plan:
         seconds: Of each arm in each round.
         rounds: Interleaved rounds.
         warm_s: Seconds of load before each arm that do not count.
-        labels: Labels of each arm that times labels.
-        held_out: Training rows that are not learned beforehand, but submitted while measuring.
+        labels: Labels that are timed in each state of the server.
         rows: Most rows of each file, None for all.
         seed: Of orders and arrivals.
     """
@@ -44,14 +41,13 @@ class Plan:
     rounds: int = 3
     warm_s: float = 2.0
     labels: int = 1000
-    held_out: int = 4500
     rows: int | None = None
     seed: int = 0
 
     @staticmethod
     def quick() -> "Plan":
         """Shows that everything runs; its numbers mean nothing."""
-        return Plan(seconds=0.5, rounds=1, warm_s=0.1, labels=5, held_out=100, rows=200)
+        return Plan(seconds=0.5, rounds=1, warm_s=0.1, labels=12, rows=200)
 
 
 class Bench:
@@ -69,20 +65,18 @@ class Bench:
 
     @cached_property
     def banking(self) -> Dataset:
-        """Banking77, its training rows in random order."""
-        found = datasets.load("banking77", limit=self.plan.rows)
-        train = datasets.shuffled(found.train, seed=self.plan.seed)
-        return Dataset(tuple(train), found.test)
+        """Banking77."""
+        return datasets.load("banking77", limit=self.plan.rows)
 
-    @property
-    def held_out(self) -> Sequence[Example]:
-        """Training rows that `learned_server` has not seen."""
-        return self.banking.train[-self.plan.held_out :]
+    @cached_property
+    def labels(self) -> list[Example]:
+        """The test rows, in random order: labels to submit where accuracy is not measured."""
+        return datasets.shuffled(self.banking.test, seed=self.plan.seed)
 
     @cached_property
     def asked(self) -> list[str]:
         """The test texts, in random order: their file is sorted by class."""
-        return [text for text, _ in datasets.shuffled(self.banking.test, seed=self.plan.seed)]
+        return [text for text, _ in self.labels]
 
     @contextmanager
     def empty_server(self, *flags: str) -> Iterator[ServerProcess]:
@@ -92,7 +86,7 @@ class Bench:
 
     @contextmanager
     def learned_server(self, *flags: str) -> Iterator[ServerProcess]:
-        """A server whose model MODEL has learned Banking77 but for the rows held out."""
+        """A server whose model MODEL has learned the training rows of Banking77."""
         home = self.new_home()
         shutil.copytree(self._learned_home, home)
         with ServerProcess(home, "--no-example", *flags) as server:
@@ -100,8 +94,9 @@ class Bench:
 
     @cached_property
     def _learned_home(self) -> Path:
+        rows = datasets.shuffled(self.banking.train, seed=self.plan.seed)
         with self.empty_server() as server, server.client() as client:
-            learn(client, MODEL, self.banking.train[: -self.plan.held_out])
+            learn(client, MODEL, rows)
         return server.home
 
     def new_home(self) -> Path:
@@ -130,20 +125,20 @@ class Bench:
         job = self.load(
             server, concurrency=PEAK_CONCURRENCY, seconds=max(self.plan.seconds / 2, 0.5)
         )
-        return checked(run_load(job, _CLIENTS)).per_s
+        return run_checked(job).per_s
 
     def settings(self) -> dict[str, Any]:
         """What the results repeat."""
-        return asdict(self.plan) | {"client_processes": _CLIENTS}
+        return asdict(self.plan) | {"client_processes": PROCESSES}
 
 
-def run(job: Job) -> Outcome:
+def run_checked(job: Job) -> Outcome:
     """Does a job; a call that fails makes the figures void.
 
     Raises:
         RuntimeError: Calls failed.
     """
-    return checked(run_load(job, _CLIENTS))
+    return checked(run_load(job))
 
 
 def checked(outcome: Outcome) -> Outcome:

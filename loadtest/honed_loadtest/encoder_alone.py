@@ -6,10 +6,12 @@ encoder, with the same settings, in a process of its own.
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -83,28 +85,23 @@ class EncoderAlone:
 
 
 def _measure(encoder: "OnnxEncoder", rows: "Batch", order: Order) -> tuple[float, list[float]]:
-    """Runs batches until the time is over; a batch that is under way then does not count."""
-    batches = _batches(rows, order.texts)
-    lock, spans = threading.Lock(), list[float]()
-    began = monotonic()
-    end = began + order.seconds
+    """Each thread runs batches until the time is over, and has its own rate."""
+    batches, lock = _batches(rows, order.texts), threading.Lock()
+    end = monotonic() + order.seconds
 
-    def work() -> None:
-        while True:
+    def work() -> tuple[float, list[float]]:
+        began, spans = monotonic(), list[float]()
+        while (started := monotonic()) < end:
             with lock:
                 batch = next(batches)
-            started = monotonic()
             encoder.encode(batch, lone=order.wide)
-            if monotonic() > end:
-                return
             spans.append(monotonic() - started)
+        return len(spans) * order.texts / (monotonic() - began), spans
 
-    threads = [threading.Thread(target=work) for _ in range(order.threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(spans) * order.texts / order.seconds, spans
+    with ThreadPoolExecutor(order.threads) as pool:
+        working = [pool.submit(work) for _ in range(order.threads)]
+    done = [future.result() for future in working]
+    return sum(per_s for per_s, _ in done), [span for _, spans in done for span in spans]
 
 
 def _batches(rows: "Batch", texts: int) -> "Iterator[Batch]":
@@ -122,7 +119,7 @@ def main() -> None:
     what = json.loads(sys.stdin.readline())
     files = open_encoder(Path(what["home"]), what["digest"])
     rows = [tokens.ids for tokens in Tokenizer(files).tokenise(what["texts"])]
-    encoder = OnnxEncoder(files).widened(2, spin=True)
+    encoder = OnnxEncoder(files).widened(len(os.sched_getaffinity(0)), spin=True)
     for lone in (False, True):
         encoder.encode(rows[:2], lone=lone)
     answer: tuple[float, list[float]] = 0.0, []

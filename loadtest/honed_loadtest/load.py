@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from honed_loadtest.load_client import Job, Result
 
+PROCESSES = 2
 # From the order to start until the first request: enough for the order to reach all processes.
 _HEAD_START_S = 0.1
 
@@ -77,7 +78,7 @@ class Load:
         processes: How many there are.
     """
 
-    def __init__(self, job: Job, processes: int) -> None:
+    def __init__(self, job: Job, processes: int = PROCESSES) -> None:
         self._processes: list[subprocess.Popen[str]] = []
         try:
             for part in shares(job, processes):
@@ -95,8 +96,7 @@ class Load:
     def wait(self) -> Outcome:
         """Waits until they are done and returns what they saw."""
         outputs = [_output(process).read() for process in self._processes]
-        for process in self._processes:
-            process.communicate()
+        self._reap()
         return Outcome.of([Result(**json.loads(output)) for output in outputs])
 
     def stop(self) -> Outcome:
@@ -120,7 +120,13 @@ class Load:
     def _kill(self) -> None:
         for process in self._processes:
             process.kill()
-            process.communicate()
+        self._reap()
+
+    def _reap(self) -> None:
+        for process in self._processes:
+            _input(process).close()
+            _output(process).close()
+            process.wait()
 
 
 def shares(job: Job, processes: int) -> list[Job]:
@@ -141,9 +147,9 @@ def shares(job: Job, processes: int) -> list[Job]:
     ]
 
 
-def run_load(job: Job, processes: int) -> Outcome:
+def run_load(job: Job) -> Outcome:
     """Does a job from start to end."""
-    with Load(job, processes) as load:
+    with Load(job) as load:
         return load.wait()
 
 

@@ -17,9 +17,9 @@ from itertools import cycle
 from time import monotonic
 
 import grpc
-from honed_proto.v1 import inference_pb2 as pb
 
 from honed_loadtest import arrivals
+from honed_proto.v1 import inference_pb2 as pb
 
 PREDICT = "/honed.v1.Inference/Predict"
 _CONNECT_S = 10
@@ -178,7 +178,7 @@ def main() -> None:
     job = Job(**json.loads(sys.stdin.readline()))
     with grpc.insecure_channel(job.target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         grpc.channel_ready_future(channel).result(_CONNECT_S)
-        predict = channel.unary_unary(PREDICT)
+        predict: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         start = float(sys.stdin.readline())

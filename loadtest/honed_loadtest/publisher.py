@@ -12,7 +12,6 @@ from typing import TypeVar
 from honed_adapt import messages, wire
 from honed_adapt.head import Head
 from honed_adapt.versions import load_version
-
 from honed_loadtest.server import ServerProcess
 
 MessageT = TypeVar("MessageT")
@@ -46,9 +45,7 @@ class Publisher:
         self._revision += 1
         self.swaps += 1
         head = _varied(self._head, self.swaps)
-        self._say(
-            messages.Revision(self._model, self._epoch, self._revision, head, 1, 0, 0, 0)
-        )
+        self._say(messages.Revision(self._model, self._epoch, self._revision, head, 1, 0, 0, 0))
         verdict = self._hear(messages.Verdict)
         if verdict.outcome != "accepted":
             raise RuntimeError(f"the server refused a revision: {verdict.reason}")

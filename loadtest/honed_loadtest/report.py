@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+_PIPE_WIDTH = 200
 _PACKAGES = ("honed", "numpy", "onnxruntime", "grpcio")
 
 
@@ -100,9 +102,21 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def number(value: float, digits: int = 1) -> str:
+    """A number with so many digits after the point; whole numbers without any."""
+    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def ranged(values: Mapping[str, float], digits: int = 1) -> str:
+    """A median with its range: `12.3 (11.9 to 12.8)`."""
+    median, low, high = (f"{values[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return median if low == high else f"{median} ({low} to {high})"
+
+
 def show(tables: Iterable[Table]) -> None:
     """Prints tables."""
-    console = Console()
+    # A pipe has no width of its own, and cut tables are of no use in a log.
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     for table in tables:
         shown = RichTable(*table.columns, title=table.title, title_justify="left")
         for row in table.rows:

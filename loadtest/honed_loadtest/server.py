@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Self
 
 from honed import Client
-
 from honed_loadtest import processes
 
 _READY = re.compile(r"gRPC on (\S+?:\d+)")

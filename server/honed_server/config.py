@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -121,7 +121,12 @@ def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerCo
     Raises:
         ConfigError: Unknown key (with the nearest known one) or wrong value.
     """
-    flags = vars(_parser().parse_args(argv))
+    known, unknown = _parser().parse_known_args(argv)
+    for argument in unknown:
+        if argument.startswith("--"):
+            _check_known(argument[2:].partition("=")[0].replace("-", "_"), "flags")
+        raise ConfigError(f"unexpected argument {argument!r}; see honed serve --help")
+    flags = vars(known)
     named = flags.pop("config", None) or environment.get("HONED_CONFIG")
     from_file = _read_toml(Path(named or "honed.toml"), required=named is not None)
     from_environment = {
@@ -129,7 +134,7 @@ def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerCo
         for name, value in environment.items()
         if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES
     }
-    sources = {"file": from_file, "environment": from_environment, "flag": flags}
+    sources = {"file": from_file, "environment": from_environment, "flags": flags}
     values: dict[str, Any] = {}
     for source, settings in sources.items():
         for key, value in settings.items():
@@ -141,8 +146,13 @@ def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerCo
         raise ConfigError("; ".join(_problem(fault) for fault in error.errors())) from error
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see honed serve --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="honed serve", allow_abbrev=False)
+    parser = _Parser(prog="honed serve", allow_abbrev=False)
     parser.add_argument("--config", help="TOML file with these settings")
     for name, item in ServerConfig.model_fields.items():
         flag = "--" + name.replace("_", "-")
@@ -165,6 +175,8 @@ def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _check_known(key: str, source: str) -> None:

@@ -12,6 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "honed"
+# A status travels three times in HTTP/2 trailers, percent-encoded once; above 8 KiB of trailers
+# gRPC clients drop the whole connection.
+_MAX_MESSAGE_BYTES = 1000
 
 
 class ServingError(Exception):
@@ -37,6 +40,7 @@ class ServingError(Exception):
         retry_after_s: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        message = _shortened(message)
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
@@ -63,6 +67,13 @@ class ServingError(Exception):
         return error_details_pb2.ErrorInfo(
             reason=self.reason, domain=DOMAIN, metadata=self.metadata
         )
+
+
+def _shortened(message: str) -> str:
+    data = message.encode()
+    if len(data) <= _MAX_MESSAGE_BYTES:
+        return message
+    return data[:_MAX_MESSAGE_BYTES].decode(errors="ignore") + "..."
 
 
 def _packed(message: object) -> Any:

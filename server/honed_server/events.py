@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from honed_proto.v1 import models_pb2 as pb
-from honed_server.errors import SlowWatcher
+from honed_server.errors import SlowWatcher, Unavailable
 
 # Events a watcher may fall behind before its stream ends.
 _BACKLOG = 1000
@@ -22,7 +22,7 @@ class Events:
     """Spreads model events to watchers and wakes those who wait for a state."""
 
     def __init__(self) -> None:
-        self._watchers: dict[asyncio.Queue[pb.ModelEvent], str] = {}
+        self._watchers: dict[asyncio.Queue[pb.ModelEvent | None], str] = {}
         self._waiters: dict[str, list[_Waiter]] = defaultdict(list)
 
     def publish(self, event: pb.ModelEvent) -> None:
@@ -38,6 +38,11 @@ class Events:
                 waiter.future.set_result(None)
             else:
                 self._waiters[event.model.name].append(waiter)
+
+    def close(self) -> None:
+        """Ends all watches, which would else hold up the server's end."""
+        for queue in self._watchers:
+            queue.put_nowait(None)
 
     async def until(self, model: str, satisfied: Callable[[], bool], timeout_s: float) -> bool:
         """Waits until `satisfied` holds, looking again at each event of the model.
@@ -62,14 +67,18 @@ class Events:
 
         Raises:
             SlowWatcher: Events were missed.
+            Unavailable: The server stops.
         """
-        queue: asyncio.Queue[pb.ModelEvent] = asyncio.Queue()
+        queue: asyncio.Queue[pb.ModelEvent | None] = asyncio.Queue()
         self._watchers[queue] = model
         try:
             for event in snapshot:
                 yield event
             while queue.qsize() <= _BACKLOG:
-                yield await queue.get()
+                following = await queue.get()
+                if following is None:
+                    raise Unavailable("the server is shutting down; watch again")
+                yield following
             raise SlowWatcher(f"{_BACKLOG} events behind; watch again")
         finally:
             del self._watchers[queue]

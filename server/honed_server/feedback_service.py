@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import accumulate
 from time import monotonic
 
 from honed_adapt.feedback_values import (
@@ -10,6 +11,7 @@ from honed_adapt.feedback_values import (
     KeyConflict,
     NewFeedback,
     Record,
+    State,
     UnknownFeedback,
 )
 from honed_adapt.messages import Wake
@@ -24,6 +26,8 @@ from honed_server.rpc import Call
 
 _PAGE = 100
 _MAX_PAGE = 1000
+# Texts of one page; a response of more than 17 MiB could not be sent.
+_PAGE_BYTES = 8 * 1024 * 1024
 # Part of the caller's remaining time kept to answer before its deadline passes.
 _ANSWER_MARGIN_S = 0.05
 
@@ -63,8 +67,12 @@ class FeedbackService:
         served = False
         if request.wait_until_served and newest:
             served = await self._wait_served(entry, newest, call)
+            await self._recall_quarantine(entry, acks)
         return pb.SubmitResponse(
-            results=[self._result(entry, result, request, served) for result in results]
+            results=[
+                self._result(entry, result, f"items[{i}]", request, served)
+                for i, result in enumerate(results)
+            ]
         )
 
     async def list(self, request: pb.ListFeedbackRequest, _call: Call) -> pb.ListFeedbackResponse:
@@ -86,10 +94,11 @@ class FeedbackService:
             request.label,
             request.submitter,
         )
-        more = len(records) > limit
+        page = _page(records[:limit])
+        more = len(records) > len(page)
         return pb.ListFeedbackResponse(
-            records=[record_message(record) for record in records[:limit]],
-            next_page_token=str(records[limit - 1].position) if more else "",
+            records=[record_message(record) for record in page],
+            next_page_token=str(page[-1].position) if more else "",
         )
 
     async def delete(
@@ -106,11 +115,12 @@ class FeedbackService:
             served_revision=done.revision,
             tainted_versions=done.tainted,
         )
-        for left in done.tombstones:
+        for i, left in enumerate(done.tombstones):
             if isinstance(left, Record):
                 response.results.add(tombstone=record_message(left))
             else:
-                response.results.add(error=_feedback_error(left).to_status())
+                error = _feedback_error(left, f"feedback_ids[{i}]")
+                response.results.add(error=error.to_status())
         return response
 
     async def import_anchor(
@@ -165,17 +175,27 @@ class FeedbackService:
         serving = table.current.get(name)
         return serving is not None and serving.revision >= position
 
+    async def _recall_quarantine(self, entry: Entry, acks: Sequence[Ack | FeedbackError]) -> None:
+        """What was refused before the server started is known to the log only."""
+        old = [ack.feedback_id for ack in acks if isinstance(ack, Ack) and ack.already_recorded]
+        if old:
+            records = await asyncio.to_thread(self._catalogue.log.find, entry.row.name, old)
+            refused = (r.position for r in records if r.state is State.QUARANTINED)
+            entry.quarantined.update(refused)
+
     def _result(
         self,
         entry: Entry,
         result: Ack | FeedbackError | ServingError,
+        at: str,
         request: pb.SubmitRequest,
         served: bool,
     ) -> pb.SubmitResult:
         if isinstance(result, ServingError):
             return pb.SubmitResult(error=result.to_status())
         if isinstance(result, FeedbackError):
-            return pb.SubmitResult(error=_feedback_error(result).to_status())
+            field = "idempotency_key" if isinstance(result, KeyConflict) else "retracts"
+            return pb.SubmitResult(error=_feedback_error(result, f"{at}.{field}").to_status())
         ack = pb.FeedbackAck(
             feedback_id=result.feedback_id,
             position=result.position,
@@ -190,11 +210,21 @@ class FeedbackService:
         return pb.SubmitResult(ack=ack)
 
 
-def _feedback_error(error: FeedbackError) -> ServingError:
+def _feedback_error(error: FeedbackError, field: str) -> ServingError:
     if isinstance(error, KeyConflict):
-        return Conflict(str(error), reason=error.reason, field="idempotency_key")
+        return Conflict(f"{error}; choose another key", reason=error.reason, field=field)
     assert isinstance(error, UnknownFeedback), "the log knows no other errors for one item"
-    return NotFound(str(error), reason="UNKNOWN_FEEDBACK", field="feedback_id")
+    return NotFound(f"{error}; see Feedback.List", reason="UNKNOWN_FEEDBACK", field=field)
+
+
+def _page(records: Sequence[Record]) -> list[Record]:
+    """The records that one response can carry, at least one if there is any."""
+    sizes = accumulate(len(record.text.encode()) for record in records)
+    return [
+        r
+        for i, (r, size) in enumerate(zip(records, sizes, strict=True))
+        if i == 0 or size <= _PAGE_BYTES
+    ]
 
 
 def _page_position(token: str) -> int:

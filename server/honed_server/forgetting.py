@@ -56,15 +56,14 @@ class Forgetting:
         await asyncio.wrap_future(self._predictions.forget(name, links))
         deletion = await asyncio.wrap_future(c.log.delete(name, ids, who))
         tombstones = [left for left in deletion.tombstones if isinstance(left, Record)]
-        tainted: list[int] = []
+        tainted = await self._taint(name, tombstones)
         target = max((left.deleted_position for left in tombstones), default=0)
         if target:
             entry.log_position = max(entry.log_position, target)
-            first = min(left.position for left in tombstones)
-            tainted = await asyncio.wrap_future(c.registry.taint(name, first, target))
+            entry.deletion_position = max(entry.deletion_position, target)
+            await asyncio.wrap_future(c.log.erase())
             c.tell_adapt(Wake(target))
             await self._serve_without(entry, target, call)
-            await asyncio.wrap_future(c.log.erase())
         serving = c.serving(name)
         return Forgotten(
             deletion.position, serving.version, serving.revision, tainted, deletion.tombstones
@@ -74,19 +73,33 @@ class Forgetting:
         """Takes a model out of service and erases its feedback; returns how many labels."""
         c, name = self._catalogue, entry.row.name
         async with entry.lock:
+            forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
+            await asyncio.wrap_future(self._predictions.forget_model(name))
+            await asyncio.wrap_future(c.log.erase())
+            # Last: once this is on record the deletion cannot be repeated to finish it.
             record = decision(name, "delete", "deleted", actor=who, reason="on request")
             await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
             c.table.remove(name)
-            forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
-            await asyncio.wrap_future(self._predictions.forget_model(name))
-        await asyncio.wrap_future(c.log.erase())
         c.tell_adapt(c.models_message())
         return forgotten
 
     def _links(self, model: str, ids: list[str]) -> list[tuple[str, str]]:
         """(prediction id, text) of the entries, read before they are erased."""
         return [(r.prediction_id, r.text) for r in self._catalogue.log.find(model, ids)]
+
+    async def _taint(self, model: str, tombstones: list[Record]) -> list[int]:
+        """Marks the versions that had learned the entries; those that are marked by now."""
+        first: dict[int, int] = {}
+        for left in tombstones:
+            deletion = left.deleted_position
+            first[deletion] = min(first.get(deletion, left.position), left.position)
+        tainted: list[int] = []
+        for deletion, position in first.items():
+            taint = self._catalogue.registry.taint(model, position, deletion)
+            numbers = await asyncio.wrap_future(taint)
+            tainted.extend(numbers)
+        return sorted(tainted)
 
     async def _serve_without(self, entry: Entry, position: int, call: Call) -> None:
         """Waits for the revision without the entries and makes it a version."""

@@ -45,6 +45,8 @@ async def judge_checkpoint(catalogue: Catalogue, shelf: Shelf, entry: Entry) -> 
         champion, _, loaded = await shelf.read(row)
     except NotReady as error:
         return Judged("promoted", f"the version before it cannot be read: {error}", {})
+    if row.tainted_position:
+        return Judged("promoted", "the version before it was learned from deleted feedback", {})
     return await _judge(
         catalogue, entry, (champion, loaded), (serving.head, serving.loaded), "checkpoint"
     )
@@ -58,6 +60,15 @@ async def judge_candidate(
     return await _judge(
         catalogue, entry, (serving.head, serving.loaded), (offer.head, loaded), "candidate"
     )
+
+
+async def anchor_score(catalogue: Catalogue, entry: Entry) -> int:
+    """How many anchor texts what serves now answers rightly."""
+    serving = catalogue.serving(entry.row.name)
+    anchors = await asyncio.to_thread(catalogue.log.anchors, entry.row.name)
+    vectors = await _anchor_vectors(entry, serving.loaded, [text for text, _ in anchors])
+    answers = _answers(serving.head, vectors)
+    return sum(a == label for a, (_, label) in zip(answers, anchors, strict=True))
 
 
 async def _judge(

@@ -102,7 +102,7 @@ def _kind(number: int, field: str) -> Kind:
         return Kind(number)
     raise InvalidRequest(
         f"{field} must be CORRECTION, CONFIRMATION, AUDIT or RETRACTION",
-        reason="MISSING_FIELD",
+        reason="BAD_KIND" if number else "MISSING_FIELD",
         field=field,
     )
 

@@ -13,8 +13,8 @@ from honed_adapt.messages import Candidate, Verdict
 from honed_proto.v1 import models_pb2 as pb
 from honed_server import gate, validate
 from honed_server.catalogue import Catalogue, Entry, decision
-from honed_server.errors import Conflict, NotReady
-from honed_server.registry import ModelExists, Pins, VersionRow, VersionState
+from honed_server.errors import Conflict, InvalidRequest, NotReady
+from honed_server.registry import ModelExists, Pins, VersionState
 from honed_server.shelf import Draft, Shelf
 
 
@@ -45,12 +45,19 @@ class Lifecycle:
         Raises:
             InvalidRequest: Not a model name or not a label.
             Conflict: The name is or was in use.
-            NotReady: No such encoder here, or it is damaged.
+            NotFound: No such encoder here.
+            NotReady: The encoder is damaged.
         """
         c = self._catalogue
         validate.model_name(name, "name")
         for i, label in enumerate(labels):
             validate.label(label, f"labels[{i}]")
+        if closed and not labels:
+            raise InvalidRequest(
+                "closed_labels needs labels", reason="MISSING_FIELD", field="labels"
+            )
+        if encoder_digest:
+            c.pool.check_known(encoder_digest, "encoder_digest")
         loaded = await c.pool.get(encoder_digest or self._default_encoder)
         async with self._creating:
             try:
@@ -82,12 +89,20 @@ class Lifecycle:
             source: "checkpoint" or "deletion", for the record.
             actor: Who asks.
             gated: Whether the gate may refuse; it refuses neither people nor forgetting.
+
+        Raises:
+            NotReady: A deletion is pending: a version would keep what was deleted.
         """
         c = self._catalogue
         name = entry.row.name
         serving = c.serving(name)
         if serving.revision == entry.version_position and source == "checkpoint":
             return
+        if serving.revision < entry.deletion_position:
+            raise NotReady(
+                "what serves has not forgotten yet what was deleted; delete again to finish that",
+                reason="DELETION_PENDING",
+            )
         judged = await gate.judge_checkpoint(c, self._shelf, entry) if gated else gate.BY_HAND
         number = await asyncio.to_thread(c.registry.next_version, name)
         record = decision(
@@ -139,7 +154,10 @@ class Lifecycle:
             record = decision(
                 model, "promote", "promoted", actor=actor, reason="by hand", version=number
             )
-            await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_VERSION)
+            row, kind = entry.row, pb.ModelEvent.KIND_VERSION
+            suspect = (row.suspect_from, row.suspect_to)
+            pins = Pins(number, version.log_position, *suspect) if row.paused else None
+            await self._shelf.serve(entry, version, record, kind, pins)
             entry.anchor_reference = None
         return entry
 
@@ -153,7 +171,7 @@ class Lifecycle:
         """
         entry = self._catalogue.entry(model)
         async with entry.lock:
-            version = self._rollback_target(entry, number)
+            version = self._shelf.rollback_target(model, entry.row.active_version, number)
             first, last = version.log_position + 1, entry.log_position
             suspect = (first, last) if last >= first else (0, 0)
             pins = Pins(version.version, version.log_position, *suspect)
@@ -168,24 +186,6 @@ class Lifecycle:
             )
             await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_ROLLBACK, pins)
         return entry
-
-    def _rollback_target(self, entry: Entry, number: int) -> VersionRow:
-        """The version to go back to, checked; number 0 means the newest one that can be."""
-        name = entry.row.name
-        if number:
-            version = self._shelf.find(name, number)
-            if fault := _cannot_return(version):
-                raise NotReady(f"version {number} {fault}", reason="CANNOT_ROLL_BACK")
-            return version
-        rows = self._catalogue.registry.versions(name)
-        active = entry.row.active_version
-        for version in sorted(rows, key=lambda row: -row.version):
-            if version.version < active and not _cannot_return(version):
-                return version
-        raise NotReady(
-            f"model {name!r} has no earlier version to return to; see Models.ListVersions",
-            reason="NOTHING_TO_ROLL_BACK_TO",
-        )
 
     async def pause(self, model: str, actor: str) -> Entry:
         """Stops learning at the serving revision."""
@@ -215,9 +215,8 @@ class Lifecycle:
             row = entry.row
             excluded: Sequence[int] = ()
             if exclude_suspected or exclude_submitter:
-                excluded = c.log.positions(
-                    model, row.suspect_from, row.suspect_to, exclude_submitter
-                )
+                submitter = "" if exclude_suspected else exclude_submitter
+                excluded = c.log.positions(model, row.suspect_from, row.suspect_to, submitter)
             record = decision(
                 model,
                 "resume",
@@ -249,6 +248,9 @@ class Lifecycle:
         async with entry.lock:
             number = await asyncio.to_thread(c.registry.next_version, offer.model)
             judged = await gate.judge_candidate(c, entry, offer, loaded)
+            if entry.row.paused and judged.outcome == "promoted":
+                reason = f"{judged.reason}; not promoted, because learning is paused"
+                judged = gate.Judged("candidate", reason, judged.numbers)
             record = decision(
                 offer.model, "gate", judged.outcome,
                 actor="gate", reason=judged.reason, version=number, numbers=judged.numbers,
@@ -274,17 +276,3 @@ class Lifecycle:
                 await self._shelf.serve(entry, version, record, pb.ModelEvent.KIND_VERSION)
                 entry.anchor_reference = judged.numbers.get("candidate_correct")
         return Verdict(offer.model, number, judged.outcome, judged.reason)
-
-
-def _cannot_return(version: VersionRow) -> str | None:
-    """Why a version cannot be rolled back to; None if it can."""
-    if version.state not in (VersionState.ACTIVE, VersionState.RETIRED):
-        return f"never served: it is {version.state.name.lower()}"
-    if version.num_labels == 0:
-        return "knows no label; roll back to a later one or delete feedback instead"
-    if version.tainted_position:
-        return (
-            f"was learned from feedback deleted at log position {version.tainted_position}; "
-            "roll back to a version that does not contain it"
-        )
-    return None

@@ -104,8 +104,13 @@ class AdaptLink:
 
     async def _checkpoint_when_due(self, verdict: messages.Verdict) -> None:
         entry = self._catalogue.entries.get(verdict.model)
-        if entry is not None and verdict.outcome == "accepted":
+        if entry is None or verdict.outcome != "accepted":
+            return
+        try:
             await self._lifecycle.checkpoint_when_due(entry)
+        except (ServingError, StoreError, OSError) as error:
+            # What serves is in the log already: the version is written at the next occasion.
+            log.warning("no version was written", model=verdict.model, why=str(error))
 
     def _set_state(self, state: str) -> None:
         self._catalogue.adapt_state = state

@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
     # Before NumPy is imported: the engine's threads each use one core, and more would only fight.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from honed_server.app import StartError
+    from honed_server.home import StartError
 
     try:
         config = load_config(argv, os.environ)

@@ -36,7 +36,7 @@ class ModelsService:
 
     async def get(self, request: pb.GetModelRequest, _call: Call) -> pb.Model:
         """Describes one model."""
-        return self._catalogue.describe(self._catalogue.entry(request.name))
+        return self._catalogue.describe(self._catalogue.entry(request.name, "name"))
 
     async def list(self, _request: pb.ListModelsRequest, _call: Call) -> pb.ListModelsResponse:
         """Describes all models."""
@@ -47,7 +47,7 @@ class ModelsService:
 
     async def delete(self, request: pb.DeleteModelRequest, call: Call) -> pb.DeleteModelResponse:
         """Takes a model out of service and forgets its feedback."""
-        entry = self._catalogue.entry(request.name)
+        entry = self._catalogue.entry(request.name, "name")
         who = _who(request.requested_by, call)
         event = self._catalogue.event(entry, pb.ModelEvent.KIND_DELETED)
         forgotten = await self._forgetting.forget_model(entry, who)

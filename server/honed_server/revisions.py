@@ -8,6 +8,7 @@ from honed_adapt import messages
 from honed_adapt.feedback import State
 from honed_adapt.head import HeadError
 from honed_proto.v1 import models_pb2 as pb
+from honed_server import gate
 from honed_server.catalogue import Catalogue, Entry, decision
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ async def install_revision(catalogue: Catalogue, offer: messages.Revision) -> me
     if entry is None:
         return _refused(offer, "the model was deleted")
     async with entry.lock:
+        if entry.version_source == "candidate" and entry.anchor_reference is None:
+            entry.anchor_reference = await gate.anchor_score(catalogue, entry)
         fault = _fault(catalogue, entry, offer)
         if fault is not None:
             catalogue.metrics.refused_offers.labels(offer.model).inc()
@@ -45,13 +48,20 @@ def _fault(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> str 
         offer.head.validate(serving.loaded.encoder.hidden)
     except HeadError as error:
         return str(error)
-    reference = entry.anchor_reference
-    comparable = reference is not None and offer.anchor_set == entry.anchor_set
-    if entry.version_source == "candidate" and comparable:
-        # A promoted candidate is replaced by what the lane learned only if that is no worse.
-        assert reference is not None, "checked above"
-        if offer.anchor_correct < reference - catalogue.guard_items:
-            return f"{offer.anchor_correct} anchor answers right, the version has {reference}"
+    if entry.version_source == "candidate" and serving.revision >= entry.deletion_position:
+        return _worse_than_candidate(entry, offer, catalogue.guard_items)
+    return None
+
+
+def _worse_than_candidate(entry: Entry, offer: messages.Revision, guard_items: int) -> str | None:
+    """A promoted candidate is replaced only by what was learned since, and only if no worse."""
+    if offer.revision <= entry.version_position:
+        return "nothing was learned since the candidate that was promoted"
+    if offer.anchor_set != entry.anchor_set:
+        return f"judged by anchor set {offer.anchor_set}, now is {entry.anchor_set}"
+    if offer.anchor_correct < (entry.anchor_reference or 0) - guard_items:
+        right = f"{offer.anchor_correct} anchor answers right"
+        return f"{right}, the promoted candidate has {entry.anchor_reference}"
     return None
 
 

@@ -6,7 +6,7 @@ blames the server for the client's fault (research/reliability_ecosystem.md, dec
 
 from __future__ import annotations
 
-import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
@@ -18,7 +18,14 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
-from honed_server.errors import InternalFailure, InvalidRequest, ServingError
+from honed_adapt.store_errors import StoreBusy, StoreError, StoreFull
+from honed_server.errors import (
+    InternalFailure,
+    InvalidRequest,
+    Overloaded,
+    ServingError,
+    Unavailable,
+)
 from honed_server.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT", bound=Message)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
+_DISK_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +142,29 @@ def _parse(payload: bytes, request_type: type[RequestT]) -> RequestT:
 def _status(error: Exception, method: str) -> status_pb2.Status:
     if isinstance(error, ServingError):
         return error.to_status()
-    if isinstance(error, asyncio.CancelledError):
-        raise error
+    if isinstance(error, StoreError | OSError) and (trouble := _disk_trouble(error)):
+        log.error("the disk refused a call", method=method, why=str(error))
+        return trouble.to_status()
     log.error("bug in a handler", method=method, exc_info=error)
     return InternalFailure("the server has a bug; its log has the details").to_status()
+
+
+def _disk_trouble(error: StoreError | OSError) -> ServingError | None:
+    """What a caller should know of a store or disk that failed; None if it did not."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, StoreFull) or number in (errno.ENOSPC, errno.EDQUOT):
+        return Overloaded(
+            f"{error}; free space on the server, no restart is needed",
+            reason="DISK_FULL",
+            retry_after_s=_DISK_RETRY_S,
+        )
+    if isinstance(error, StoreBusy):
+        return Unavailable(str(error), reason="STORE_BUSY", retry_after_s=1.0)
+    if isinstance(error, StoreError) or number in (errno.EIO, errno.EROFS):
+        return Unavailable(
+            f"{error}; see the server's disk and log, then restart it", reason="STORE_FAILED"
+        )
+    return None
 
 
 async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:

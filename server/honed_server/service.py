@@ -11,7 +11,7 @@ from honed_proto.v1 import inference_pb2 as pb
 from honed_server import validate
 from honed_server.admission import Admission
 from honed_server.batcher import Answer, BatchQueue, Outcome, Request, Row
-from honed_server.errors import DeadlinePassed, InvalidRequest, ServingError, UnknownModel
+from honed_server.errors import DeadlinePassed, InvalidRequest, ServingError
 from honed_server.generations import Generation, GenerationTable, LoadedEncoder
 from honed_server.prediction_ids import PredictionIds
 from honed_server.rpc import Call
@@ -34,6 +34,7 @@ class InferenceService:
         queue: Where rows wait for the engine.
         admission: Refuses what cannot be answered in time.
         executor: Tokenises large requests off the event loop.
+        missing: The error for a model that does not serve.
         log_predictions: Receives the id and answer of every prediction; must return at once.
         default_deadline_s: For each message of a stream, whose call may stay open for ever.
     """
@@ -44,6 +45,7 @@ class InferenceService:
         queue: BatchQueue,
         admission: Admission,
         executor: Executor,
+        missing: Callable[[str], ServingError],
         log_predictions: LogPredictions,
         default_deadline_s: float,
     ) -> None:
@@ -51,6 +53,7 @@ class InferenceService:
         self._queue = queue
         self._admission = admission
         self._executor = executor
+        self._missing = missing
         self._log = log_predictions
         self._default_deadline_s = default_deadline_s
         self._ids = PredictionIds()
@@ -94,7 +97,10 @@ class InferenceService:
                 reason="BAD_TOP_K",
                 field="top_k",
             )
-        return find_generation(self._table, request.model)
+        generation = self._table.current.get(request.model)
+        if generation is None:
+            raise self._missing(request.model)
+        return generation
 
     async def _prepare(
         self, texts: list[str], loaded: LoadedEncoder
@@ -170,15 +176,6 @@ class InferenceService:
         if logged:
             asyncio.get_running_loop().call_soon(self._log, logged)
         return response
-
-
-def find_generation(table: GenerationTable, model: str) -> Generation:
-    """The generation that serves a model; raises UnknownModel with the nearest name."""
-    generation = table.current.get(model)
-    if generation is None:
-        hint = validate.suggestion(model, list(table.current))
-        raise UnknownModel(f"no model {model!r}{hint or '; see Models.List'}", field="model")
-    return generation
 
 
 def _fault(text: str, i: int) -> ServingError | None:

@@ -139,6 +139,36 @@ class Shelf:
             field="version",
         )
 
+    def lineage(self, model: str, number: int) -> list[VersionRow]:
+        """A version and those that it grew from, newest first; each of these has served."""
+        recorded = {row.version: row for row in self._catalogue.registry.versions(model)}
+        rows = []
+        while number in recorded:
+            rows.append(recorded[number])
+            number = recorded[number].parent
+        return rows
+
+    def rollback_target(self, model: str, active: int, number: int) -> VersionRow:
+        """The version to go back to; number 0 means the nearest that the active one grew from.
+
+        Raises:
+            NotFound: No such version.
+            NotReady: It must not serve again, or there is none to go back to.
+        """
+        if number:
+            version = self.find(model, number)
+            if fault := _cannot_return(version):
+                raise NotReady(f"version {number} {fault}", reason="CANNOT_ROLL_BACK")
+            return version
+        _, *earlier = self.lineage(model, active)
+        for version in earlier:
+            if version.state is not VersionState.DAMAGED and not _cannot_return(version):
+                return version
+        raise NotReady(
+            f"model {model!r} has no earlier version to return to; see Models.ListVersions",
+            reason="NOTHING_TO_ROLL_BACK_TO",
+        )
+
     async def _mark_damaged(self, row: VersionRow, reason: str) -> None:
         record = decision(
             row.model, "verify", "damaged", actor="server", reason=reason, version=row.version
@@ -148,3 +178,18 @@ class Shelf:
                 row.model, row.version, VersionState.DAMAGED, record
             )
         )
+
+
+def _cannot_return(version: VersionRow) -> str | None:
+    """Why a version cannot be rolled back to; None if it can."""
+    # A damaged one may have been restored from a backup: it is verified when it is read.
+    if version.state in (VersionState.CANDIDATE, VersionState.REFUSED):
+        return f"never served: it is {version.state.name.lower()}"
+    if version.num_labels == 0:
+        return "knows no label; roll back to a later one or delete feedback instead"
+    if version.tainted_position:
+        return (
+            f"was learned from feedback deleted at log position {version.tainted_position}; "
+            "roll back to a version that does not contain it"
+        )
+    return None

@@ -17,8 +17,9 @@ from honed_proto.v1 import models_pb2 as pb
 from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import NotReady
 from honed_server.feedback_service import FeedbackService
+from honed_server.generations import LoadedEncoder
 from honed_server.lifecycle import Lifecycle
-from honed_server.registry import ModelRow, VersionState
+from honed_server.registry import DecisionRow, ModelRow, VersionRow, VersionState
 from honed_server.rpc import Call
 from honed_server.shelf import Shelf
 
@@ -30,18 +31,19 @@ _LEARN_S = 30.0
 
 
 async def load_models(catalogue: Catalogue, shelf: Shelf) -> None:
-    """Serves the active version of every recorded model, or its newest intact one.
+    """Serves the active version of every recorded model, or an intact one that it grew from.
 
     A damaged version is refused by name and recorded; a model without any intact version is left
-    out, so that the others serve.
+    out, so that the others serve, and calls that name it are told why.
     """
     for row in catalogue.registry.models():
-        if row.deleted:
-            continue
+        if row.deleted or not row.active_version:
+            continue  # without a version its creation was interrupted: it may be created again
         try:
             await _load(catalogue, shelf, row)
         except NotReady as error:
             log.error("model cannot be served", model=row.name, why=str(error))
+            catalogue.unserved[row.name] = str(error)
 
 
 async def _load(catalogue: Catalogue, shelf: Shelf, row: ModelRow) -> None:
@@ -51,33 +53,47 @@ async def _load(catalogue: Catalogue, shelf: Shelf, row: ModelRow) -> None:
         anchor_set=catalogue.log.anchor_set_number(row.name),
         anchor_total=len(catalogue.log.anchors(row.name)),
     )
-    recorded = {version.version: version for version in catalogue.registry.versions(row.name)}
-    for number in dict.fromkeys([row.active_version, *sorted(recorded, reverse=True)]):
-        version = recorded[number]
-        if version.state not in (VersionState.ACTIVE, VersionState.RETIRED):
-            continue
+    version, head, labels, loaded = await _intact(shelf, row)
+    entry.version_position, entry.version_source = version.log_position, version.source
+    if version.state is VersionState.DAMAGED or version.version != row.active_version:
+        await shelf.activate(entry, version, _reactivation(row, version))
+    if version.tainted_position:
+        # It was learned from deleted feedback: the adapt process offers it without that.
+        head = Head.empty(loaded.encoder.hidden)
+    catalogue.entries[row.name] = entry
+    catalogue.publish(
+        entry, version.version, version.log_position, labels, head,
+        kind=pb.ModelEvent.KIND_SNAPSHOT, loaded=loaded,
+    )  # fmt: skip
+
+
+async def _intact(shelf: Shelf, row: ModelRow) -> tuple[VersionRow, Head, int, LoadedEncoder]:
+    """The active version, else the nearest that it grew from and that can be read.
+
+    Not simply the newest: that may be one that was rolled back from. Versions that were damaged
+    are read again, since their files may have been restored.
+
+    Raises:
+        NotReady: There is none; says what is wrong with the active one.
+    """
+    faults: list[str] = []
+    for version in shelf.lineage(row.name, row.active_version):
         try:
-            head, labels, loaded = await shelf.read(version)
+            return version, *await shelf.read(version)
         except NotReady as error:
-            log.error("version refused", model=row.name, version=number, why=str(error))
-            continue
-        entry.version_position, entry.version_source = version.log_position, version.source
-        if number != row.active_version:
-            reason = f"version {row.active_version} is damaged"
-            record = decision(
-                row.name, "rollback", "activated", actor="start", reason=reason, version=number
-            )
-            await shelf.activate(entry, version, record)
-        if version.tainted_position:
-            # It was learned from deleted feedback: the adapt process offers it without that.
-            head = Head.empty(loaded.encoder.hidden)
-        catalogue.entries[row.name] = entry
-        catalogue.publish(
-            entry, number, version.log_position, labels, head,
-            kind=pb.ModelEvent.KIND_SNAPSHOT, loaded=loaded,
-        )  # fmt: skip
-        return
-    raise NotReady("it has no intact version: restore its folder from a backup, or delete it")
+            log.error("version refused", model=row.name, version=version.version, why=str(error))
+            faults.append(str(error))
+    raise NotReady(f"{faults[0]}; restore it from a backup and start the server again")
+
+
+def _reactivation(row: ModelRow, version: VersionRow) -> DecisionRow:
+    if version.version == row.active_version:
+        kind, reason = "verify", "its files were restored"
+    else:
+        kind, reason = "rollback", f"version {row.active_version} is damaged"
+    return decision(
+        row.name, kind, "activated", actor="start", reason=reason, version=version.version
+    )
 
 
 async def create_example(lifecycle: Lifecycle, feedback: FeedbackService) -> None:

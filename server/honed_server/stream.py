@@ -13,7 +13,7 @@ async def answer_each(
     answer: Callable[[RequestT], Awaitable[ResponseT]],
     window: int,
 ) -> AsyncIterator[ResponseT]:
-    """Yields the answers in order of completion; at most `window` are in work at once.
+    """Yields the answers in order of completion; at most `window` are in work or not yet taken.
 
     Back-pressure: no further request is read while the window is full. Errors of `requests` or
     `answer` end the stream.
@@ -22,10 +22,7 @@ async def answer_each(
     free = asyncio.Semaphore(window)
 
     async def one(request: RequestT) -> None:
-        try:
-            answers.put_nowait(await answer(request))
-        finally:
-            free.release()
+        answers.put_nowait(await answer(request))
 
     async def read() -> None:
         try:
@@ -40,6 +37,7 @@ async def answer_each(
     try:
         while (response := await answers.get()) is not None:
             yield response
+            free.release()  # only now: answers that the caller does not read must not pile up
         try:
             await reader
         except BaseExceptionGroup as group:

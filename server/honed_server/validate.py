@@ -1,6 +1,7 @@
 """What the server accepts: texts, labels, names and keys, checked before anything else is done."""
 
 import re
+import unicodedata
 from difflib import get_close_matches
 
 from honed_server.errors import InvalidRequest
@@ -19,16 +20,12 @@ MAX_WEIGHT = 10.0
 _TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _ANY_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Characters of a name that is echoed in an error; longer ones are of no use to the reader.
+_SHOWN = 64
 
 
 def text(value: str, field: str) -> str:
     """Returns a text that can be classified; raises InvalidRequest naming `field` otherwise."""
-    if not value or value.isspace():
-        raise InvalidRequest(
-            f"{field} is empty; send at least one visible character",
-            reason="EMPTY_TEXT",
-            field=field,
-        )
     size = len(value.encode())
     if size > MAX_TEXT_BYTES:
         raise InvalidRequest(
@@ -44,12 +41,18 @@ def text(value: str, field: str) -> str:
             reason="CONTROL_CHARACTER",
             field=field,
         )
+    if not _visible(value):
+        raise InvalidRequest(
+            f"{field} is empty; send at least one visible character",
+            reason="EMPTY_TEXT",
+            field=field,
+        )
     return value
 
 
 def label(value: str, field: str) -> str:
     """Returns a label name without surrounding blanks to trip over; raises InvalidRequest."""
-    if not value or value != value.strip():
+    if not _visible(value) or value != value.strip():
         raise InvalidRequest(
             f"{field} must be a label name without blanks around it",
             reason="BAD_LABEL",
@@ -101,8 +104,19 @@ def weight(value: float, field: str) -> float:
 
 def suggestion(name: str, known: list[str]) -> str:
     """`; did you mean 'x'?` when something known is close, else nothing."""
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1) if len(name) <= MAX_LABEL_BYTES else ()
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(name: str) -> str:
+    """A name in quotes as an error may echo it: cut where it gets out of hand."""
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
+
+
+def _visible(value: str) -> bool:
+    """Whether a value has any character but blanks, controls, format characters and marks."""
+    categories = (unicodedata.category(char) for char in value)
+    return any(kind[0] not in "ZM" and kind not in ("Cc", "Cf") for kind in categories)
 
 
 def _short(value: str, field: str, limit: int, reason: str) -> str:

@@ -1,6 +1,7 @@
 """One server for all tests that need no restart; each test has a model of its own."""
 
 import re
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -25,4 +26,5 @@ def client(server: RunningServer) -> Iterator[Client]:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A model name that no other test uses."""
-    return re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())
+    return f"{words[:40]}-{zlib.crc32(request.node.nodeid.encode()):08x}"

@@ -3,19 +3,24 @@
 import json
 import os
 import re
+import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
-from honed import Client, Decision, FeedbackAck, FeedbackItem, Model
+from harness import ServerProcess
+from honed import Client, Decision, FeedbackAck, FeedbackItem, FeedbackRecord, Model
 from honed_adapt import messages, versions, wire
+from honed_adapt.feedback import text_hash
 from honed_adapt.head import Head
 from honed_adapt.lane import Lane, Row
 from honed_adapt.vectors import VectorStore
+from numpy.typing import NDArray
 
 # Batches group texts differently each time, and float32 sums depend on the grouping.
 TOLERANCE = 1e-4
@@ -76,9 +81,11 @@ def teach(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[Feedba
 
 
 def taught(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[FeedbackAck]:
-    """Creates a model and teaches it."""
+    """Creates a model and teaches it; returns when what it learned is its version 2."""
     client.create_model(model)
-    return teach(client, model, pairs, **facts)
+    acks = teach(client, model, pairs, **facts)
+    wait_for(client, model, lambda one: one.version == 2)
+    return acks
 
 
 Answers = dict[str, dict[str, float]]
@@ -110,6 +117,35 @@ def wait_for(
         return next(event.model for event in events if reached(event.model))
 
 
+def ask_until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Asks again and again, for what no event tells."""
+    deadline = monotonic() + timeout_s
+    while not holds():
+        assert monotonic() < deadline, "it did not happen in time"
+
+
+@contextmanager
+def serving(home: Path, *flags: str) -> Iterator[ServerProcess]:
+    """A server process without the example model; ended, if the test did not, without mercy."""
+    process = ServerProcess(home, "--no-example", *flags)
+    try:
+        yield process
+    finally:
+        if process.process.returncode is None:
+            process.kill()
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """A process that is alive and does nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
 def caught_up(model: Model) -> bool:
     """Whether all feedback is learned."""
     return model.revision >= model.log_position
@@ -126,35 +162,39 @@ def states(client: Client, model: str) -> list[str]:
     return [record.state for record in client.list_feedback(model)]
 
 
-def files_holding(home: Path, text: str) -> list[str]:
+def files_holding(home: Path, wanted: str | bytes) -> list[str]:
     """Files of a data folder that hold these bytes."""
-    wanted = text.encode()
+    wanted = wanted.encode() if isinstance(wanted, str) else wanted
     files = [path for path in home.rglob("*") if path.is_file()]
     assert files, f"{home} is empty"
     return [str(path.relative_to(home)) for path in files if wanted in path.read_bytes()]
 
 
-def fresh_lane(
-    home: Path, client: Client, model: str, trust: dict[str, float] | None = None
-) -> Lane:
-    """A lane built anew from what List shows as active and the vectors that the server stored."""
+def _stored(home: Path, client: Client, model: str) -> list[tuple[FeedbackRecord, NDArray[Any]]]:
+    """What List shows as active labels, each with the vector that the adapt process stored."""
     records = [r for r in client.list_feedback(model, page_size=1000) if r.state == "active"]
     records = [record for record in records if record.kind != "retraction"]
     digest = client.get_model(model).encoder_digest
     with VectorStore(home / "adapt" / "adapt.sqlite") as store:
         vectors = store.load(model, digest, [record.position for record in records])
+    return [(record, vectors[record.position]) for record in records]
+
+
+def stored_vectors(home: Path, client: Client, model: str) -> list[bytes]:
+    """The bytes of the stored vectors of all active labels, in log order."""
+    return [vector.tobytes() for _, vector in _stored(home, client, model)]
+
+
+def fresh_lane(
+    home: Path, client: Client, model: str, trust: dict[str, float] | None = None
+) -> Lane:
+    """A lane built anew from what List shows as active and the vectors that are stored."""
     lane = Lane(client.get_model(model).hidden_size, trust=trust)
     lane.rebuild(
-        Row(r.position, _key(r.text), r.label, r.submitter, r.weight, vectors[r.position])
-        for r in records
+        Row(r.position, text_hash(r.text), r.label, r.submitter, r.weight, vector)
+        for r, vector in _stored(home, client, model)
     )
     return lane
-
-
-def _key(text: str) -> bytes:
-    from honed_adapt.feedback_values import text_hash
-
-    return text_hash(text)
 
 
 def saved_head(home: Path, model: str, version: int) -> Head:
@@ -172,6 +212,18 @@ def same_head(one: Head, other: Head, relative: float = 1e-6) -> bool:
             for a, b in ((one.weight, other.weight), (one.bias, other.bias))
         )
     )
+
+
+def logit_error(client: Client, model: str, head: Head, texts: Sequence[str]) -> float:
+    """Largest difference between the logits served and those of a head, as a share of the largest.
+
+    Both start from the vectors that were served, so all that is left is float32 rounding.
+    """
+    found = client.predict_many(model, texts, logits=True, embedding=True)
+    assert {one.logit_labels for one in found} == {head.labels}
+    served = np.array([one.logits for one in found])
+    vectors = np.array([one.embedding for one in found])
+    return float(np.abs(vectors @ head.weight.T + head.bias - served).max() / np.abs(served).max())
 
 
 class Trainer:

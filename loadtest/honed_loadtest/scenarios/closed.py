@@ -1,106 +1,147 @@
-"""Closed loop at concurrency 1, 8 and 32, beside what the encoder does alone in the same minutes."""
+"""Closed loop at concurrency 1, 8 and 32, beside what the encoder does alone in the same minutes.
 
-from collections.abc import Callable, Mapping
+The encoder-only limit is two threads that share one session, with the best of several batch shapes,
+while this process burns as much CPU as the load clients did.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from honed_loadtest.bench import MODEL, PEAK_CONCURRENCY, Bench, run as run_load
+from honed_loadtest.bench import MODEL, PEAK_CONCURRENCY, Bench, run_checked
 from honed_loadtest.burner import burning
 from honed_loadtest.encoder_alone import EncoderAlone, Order
 from honed_loadtest.load import Outcome
 from honed_loadtest.report import Table, ranged
 from honed_loadtest.server import ServerProcess
-from honed_loadtest.statistics import latencies, spread
+from honed_loadtest.statistics import Latencies, latencies, spread
 
+CONCURRENCY = (1, 8, PEAK_CONCURRENCY)
+ALONE_TEXTS = (4, 6, 8, 10)
+ALONE_THREADS = 2
 SETTINGS = {
-    "concurrency": [1, 8, PEAK_CONCURRENCY],
-    "alone_texts_a_batch": [4, 6, 8, 10],
-    "alone_threads": 2,
+    "concurrency": CONCURRENCY,
+    "alone_texts_a_batch": ALONE_TEXTS,
+    "alone_threads": ALONE_THREADS,
+    "aims": {"share_of_limit_at_32": 0.85, "lone_p50_over_encoder_ms": 1.5},
 }
-AIM_SHARE, AIM_LONE_MS = 0.85, 1.5
-
-Round = dict[str, Any]
 
 
 def run(bench: Bench) -> dict[str, Any]:
-    """Interleaves the arms; every second round in reverse order."""
+    """Interleaves the arms, every second round in reverse order."""
     with bench.learned_server() as server:
         with server.client() as client:
             folder = server.home / "encoders" / client.get_model(MODEL).encoder_digest
         with EncoderAlone(folder, bench.asked) as encoder:
-            busy = run_load(bench.load(server, concurrency=PEAK_CONCURRENCY))
-            scan = _scan(bench, encoder, busy)
-            texts = max(scan, key=lambda n: scan[n])
-            arms = _arms(bench, server, encoder, busy, texts)
-            rounds = []
+            meter = _Meter(bench, server, encoder)
             for number in range(bench.plan.rounds):
-                names = list(arms)[:: -1 if number % 2 else 1]
-                rounds.append({name: arms[name]() for name in names})
-    results = _summary(rounds)
-    results["alone"] |= {
-        "texts_a_batch": texts,
-        "scan_per_s": {str(n): round(per_s, 1) for n, per_s in scan.items()},
-        "burnt_cores": round(busy.cpu_share, 3),
-    }
-    return results
+                meter.measure_round(backwards=bool(number % 2))
+    return meter.summary()
 
 
-def _scan(bench: Bench, encoder: EncoderAlone, busy: Outcome) -> dict[int, float]:
-    """Texts a second of each batch shape, beside what the clients burn."""
-    seconds = bench.plan.seconds / 4
-    found = {}
-    for texts in SETTINGS["alone_texts_a_batch"]:
-        with burning(busy.cpu_share, busy.per_s):
-            found[texts], _ = encoder.run(Order(SETTINGS["alone_threads"], texts, seconds))
-    return found
+class _Meter:
+    """Measures the arms one after the other and keeps what each found in each round."""
+
+    def __init__(self, bench: Bench, server: ServerProcess, encoder: EncoderAlone) -> None:
+        self._bench, self._server, self._encoder = bench, server, encoder
+        self._seconds = bench.plan.seconds
+        self._served: dict[int, list[Outcome]] = {c: [] for c in CONCURRENCY}
+        self._server_cpu_ms: dict[int, list[float]] = {c: [] for c in CONCURRENCY}
+        self._lone: dict[bool, list[float]] = {False: [], True: []}
+        self._alone: list[float] = []
+        self._busy = run_checked(bench.load(server, concurrency=PEAK_CONCURRENCY))
+        self._scan = {n: self._limit(n, self._seconds / 4) for n in ALONE_TEXTS}
+        self._best = max(self._scan, key=lambda n: self._scan[n])
+
+    def measure_round(self, *, backwards: bool) -> None:
+        arms: list[Callable[[], None]] = [
+            partial(self._measure_lone, False),
+            partial(self._measure_lone, True),
+            *(partial(self._measure_served, c) for c in CONCURRENCY),
+            self._measure_limit,
+        ]
+        for arm in reversed(arms) if backwards else arms:
+            arm()
+
+    def _measure_lone(self, wide: bool) -> None:
+        _, spans = self._encoder.run(Order(1, 1, self._seconds / 2, wide))
+        self._lone[wide].append(Latencies.of(spans).p50_ms)
+
+    def _measure_served(self, concurrency: int) -> None:
+        before = self._server.cpu_s()
+        outcome = run_checked(self._bench.load(self._server, concurrency=concurrency))
+        counted = outcome.seconds / (outcome.seconds + self._bench.plan.warm_s)
+        cpu_s = (self._server.cpu_s() - before) * counted
+        self._served[concurrency].append(outcome)
+        self._server_cpu_ms[concurrency].append(cpu_s * 1e3 / len(outcome.latencies_s))
+
+    def _measure_limit(self) -> None:
+        self._alone.append(self._limit(self._best, self._seconds))
+
+    def _limit(self, texts: int, seconds: float) -> float:
+        """Texts a second of the encoder beside what the clients burn."""
+        with burning(self._busy.cpu_share, self._busy.per_s):
+            return self._encoder.run(Order(ALONE_THREADS, texts, seconds))[0]
+
+    def summary(self) -> dict[str, Any]:
+        served = [Latencies.of(outcome.latencies_s).p50_ms for outcome in self._served[1]]
+        best = map(min, self._lone[False], self._lone[True])
+        return {
+            "encoder_alone": {
+                "per_s": spread(self._alone),
+                "texts_a_batch": self._best,
+                "scan_per_s": {str(n): round(per_s, 1) for n, per_s in self._scan.items()},
+                "cores_burnt_beside": round(self._busy.cpu_share, 3),
+            },
+            "closed": {str(c): self._closed(c) for c in CONCURRENCY},
+            "lone_p50_ms": {
+                "served": spread(served),
+                "encoder_1_thread": spread(self._lone[False]),
+                "encoder_2_threads": spread(self._lone[True]),
+                "served_over_encoder": spread([s - b for s, b in zip(served, best, strict=True)]),
+            },
+        }
+
+    def _closed(self, concurrency: int) -> dict[str, Any]:
+        outcomes = self._served[concurrency]
+        each = [Latencies.of(outcome.latencies_s) for outcome in outcomes]
+        pairs = zip(outcomes, self._alone, strict=True)
+        return {
+            "per_s": spread([outcome.per_s for outcome in outcomes]),
+            "share_of_limit": spread([outcome.per_s / limit for outcome, limit in pairs]),
+            "p50_ms": spread([one.p50_ms for one in each]),
+            "p95_ms": spread([one.p95_ms for one in each]),
+            "p99_ms": spread([one.p99_ms for one in each]),
+            "pooled": latencies(np.concatenate([outcome.latencies_s for outcome in outcomes])),
+            "client_cpu_ms_a_request": spread([o.cpu_ms_per_request for o in outcomes]),
+            "server_cpu_ms_a_request": spread(self._server_cpu_ms[concurrency]),
+        }
 
 
-def _arms(
-    bench: Bench, server: ServerProcess, encoder: EncoderAlone, busy: Outcome, texts: int
-) -> dict[str, Callable[[], Any]]:
-    seconds = bench.plan.seconds
-
-    def alone() -> float:
-        with burning(busy.cpu_share, busy.per_s):
-            return encoder.run(Order(SETTINGS["alone_threads"], texts, seconds))[0]
-
-    def lone(wide: bool) -> list[float]:
-        return encoder.run(Order(1, 1, seconds / 2, wide))[1]
-
-    return {
-        "lone narrow": lambda: lone(False),
-        "lone wide": lambda: lone(True),
-        "1": lambda: _served(bench, server, 1),
-        "8": lambda: _served(bench, server, 8),
-        "32": lambda: _served(bench, server, 32),
-        "alone": alone,
-    }
-
-
-def _served(bench: Bench, server: ServerProcess, concurrency: int) -> tuple[Outcome, float]:
-    """The clients' outcome, and the server's CPU seconds for each answer."""
-    before = server.cpu_s()
-    outcome = run_load(bench.load(server, concurrency=concurrency))
-    counted = outcome.seconds / (outcome.seconds + bench.plan.warm_s)
-    return outcome, (server.cpu_s() - before) * counted / len(outcome.latencies_s)
-
-
-def _summary(rounds: list[Round]) -> dict[str, Any]:
-    alone = [r["alone"] for r in rounds]
-    served = [_percentiles(r["1"][0].latencies_s)["p50_ms"] for r in rounds]
-    narrow = [_percentiles(r["lone narrow"])["p50_ms"] for r in rounds]
-    wide = [_percentiles(r["lone wide"])["p50_ms"] for r in rounds]
-    over = [s - min(n, w) for s, n, w in zip(served, narrow, wide, strict=True)]
-    return {
-        "alone": {"per_s": spread(alone)},
-        "closed": {
-            str(c): _closed([r[str(c)] for r in rounds], alone) for c in SETTINGS["concurrency"]
-        },
-        "lone_p50_ms": {
-            "served": spread(served),
-            "encoder_1_thread": spread(narrow),
-            "encoder_2_threads": spread(wide),
-            "served_over_encoder": spread(over),
-        },
-    }
+def tables(results: Mapping[str, Any]) -> Sequence[Table]:
+    """The closed loop beside the limit, and the lone request beside the encoder."""
+    alone, lone = results["encoder_alone"], results["lone_p50_ms"]
+    rows = [
+        [
+            concurrency, ranged(of["per_s"]), ranged(of["share_of_limit"], 3), ranged(of["p50_ms"]),
+            ranged(of["p95_ms"]), ranged(of["p99_ms"]), ranged(of["client_cpu_ms_a_request"], 2),
+            ranged(of["server_cpu_ms_a_request"], 2),
+        ]
+        for concurrency, of in results["closed"].items()
+    ]  # fmt: skip
+    limit = f"encoder alone, {ALONE_THREADS} threads, {alone['texts_a_batch']} texts a batch"
+    rows.append([limit, ranged(alone["per_s"]), "1", "", "", "", "", ""])
+    columns = [
+        "concurrency", "answers/s", "share of the limit", "p50 ms", "p95 ms", "p99 ms",
+        "client CPU ms", "server CPU ms",
+    ]  # fmt: skip
+    return [
+        Table("Closed loop, Banking77 test texts (aim: 0.85 of the limit at 32)", columns, rows),
+        Table(
+            "A lone request, p50 in ms (aim: within 1.5 ms of the encoder)",
+            ["served", "encoder, 1 thread", "encoder, 2 threads", "served over encoder"],
+            [[ranged(spread, 2) for spread in lone.values()]],
+        ),
+    ]

@@ -1,6 +1,7 @@
 """The encoders in memory: opened, verified and warmed once, shared by all models that name them."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -8,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from honed_adapt.encoder_store import EncoderDamaged, open_encoder
+from honed_server import validate
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.errors import NotReady
+from honed_server.errors import NotFound, NotReady
 from honed_server.generations import LoadedEncoder
 from honed_server.tokenizer import Tokenizer
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class EncoderPool:
@@ -33,6 +37,17 @@ class EncoderPool:
         self._cores = cores
         self._loaded: dict[str, LoadedEncoder] = {}
         self._loading = asyncio.Lock()
+
+    def check_known(self, digest: str, field: str) -> None:
+        """Raises NotFound unless an encoder of that digest was imported into the data folder."""
+        folder = self._home / "encoders" / digest
+        if not (_DIGEST.fullmatch(digest) and folder.is_dir()):
+            raise NotFound(
+                f"this server has no encoder {validate.shown(digest)}; leave {field} empty for its "
+                "default encoder, or see Models.Get of a model whose encoder you want",
+                reason="UNKNOWN_ENCODER",
+                field=field,
+            )
 
     async def get(self, digest: str) -> LoadedEncoder:
         """The encoder of that digest, ready to serve.

@@ -1,0 +1,44 @@
+"""Load clients share a job out and put what they saw together."""
+
+import pytest
+
+from honed_loadtest.load import Outcome, shares
+from honed_loadtest.load_client import Job, Result
+
+JOB = Job("127.0.0.1:1", "m", ["a", "b", "c"], 5, 90.0, 1.0, 2.0, seed=7)
+
+
+def test_the_parts_of_a_job_are_the_job():
+    parts = shares(JOB, 2)
+    assert [part.threads for part in parts] == [3, 2]
+    assert sorted(text for part in parts for text in part.texts) == ["a", "b", "c"]
+    assert sum(part.rate for part in parts) == JOB.rate
+    assert len({part.seed for part in parts}) == 2
+
+
+def test_a_closed_loop_of_one_is_one_process():
+    job = Job("127.0.0.1:1", "m", ["a"], 1, None, 1.0, 2.0, seed=0)
+    assert shares(job, 4) == [job]
+
+
+def test_jobs_of_different_seeds_never_share_arrivals():
+    seeds = [part.seed for n in range(5) for part in shares(Job("t", "m", [], 8, 9, 0, 1, n), 3)]
+    assert len(set(seeds)) == 15
+
+
+def test_results_add_up():
+    one = Result([0.001, 0.003], {"UNAVAILABLE": 1}, {"1.7": 2}, cpu_s=0.5, seconds=2.0)
+    other = Result([0.002], {}, {"1.7": 1, "1.8": 1}, cpu_s=0.25, seconds=2.0)
+    both = Outcome.of([one, other])
+    assert sorted(both.latencies_s) == [0.001, 0.002, 0.003]
+    assert (both.per_s, both.cpu_share, both.cpu_ms_per_request) == (1.5, 0.375, 250)
+    assert both.failures == {"UNAVAILABLE": 1}
+    assert both.served == {"1.7": 3, "1.8": 1}
+
+
+def test_failures_are_not_passed_over():
+    from honed_loadtest.bench import checked
+
+    failed = Outcome.of([Result([0.1], {"UNAVAILABLE": 1}, {}, 0.0, 1.0)])
+    with pytest.raises(RuntimeError, match="UNAVAILABLE"):
+        checked(failed)
