@@ -2,8 +2,8 @@
 
 Starts a server in a fresh data folder, asks it under load from several client threads, teaches it a
 brand-new label, deletes that feedback again, rolls back, kills the server and finds everything
-again. Every answer is recorded; at the end a table says what was checked. Exit code 0 only if all of
-it holds. `--plant mixed` or `--plant lost` spoils one recorded answer: then it must fail.
+again. Every answer is recorded; at the end a table says what was checked. Exit code 0 only if all
+of it holds. `--plant mixed` or `--plant lost` spoils one recorded answer: then it must fail.
 """
 
 import argparse
@@ -22,9 +22,10 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 
-from honed import Client, HonedError, Prediction
 from rich.console import Console
 from rich.table import Table
+
+from honed import Client, HonedError, Prediction
 
 FOLDER = Path(__file__).parent / "support"
 MODEL, NEW_LABEL = "support", "loyalty_points"
@@ -115,9 +116,7 @@ def ask_for_ever(story: Story, target: str, client: int, stop: Event) -> None:
 def load(story: Story, target: str) -> Iterator[None]:
     """Clients that ask all the time."""
     stop = Event()
-    askers = [
-        Thread(target=ask_for_ever, args=(story, target, n, stop)) for n in range(CLIENTS)
-    ]
+    askers = [Thread(target=ask_for_ever, args=(story, target, n, stop)) for n in range(CLIENTS)]
     for asker in askers:
         asker.start()
     try:
@@ -208,7 +207,8 @@ def check_answers(story: Story) -> None:
         not failures and lost == 0 and bool(story.answers),
     )
     mixed = count_mixed(story.answers)
-    versions = {(a.prediction.version, a.prediction.revision) for a in story.answers if a.prediction}
+    answers = [a.prediction for a in story.answers if a.prediction is not None]
+    versions = {(answer.version, answer.revision) for answer in answers}
     story.check(
         "one version per answer: same revision and text, same scores",
         f"{len(versions)} revisions seen, {mixed} mixed answers",

@@ -1,4 +1,4 @@
-"""Generates honed_proto/v1/*_pb2.py and .pyi; run by `make proto` in the oldest supported toolchain.
+"""Generates honed_proto/v1/*_pb2.py and .pyi; run by `make proto`, in the oldest toolchain.
 
 Generated code refuses to import under an older protobuf than the compiler's, so the compiler is
 pinned to the floor in pyproject.toml. `tests/proto/test_generated.py` calls it into a temporary

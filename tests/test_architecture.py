@@ -56,7 +56,8 @@ def test_the_path_of_a_prediction_reads_in_one_sitting():
     "pattern",
     [
         r"\btime\.sleep\(", r"except:\s*$", r"except Exception:\s*pass", r"\bpickle\b",
-        r"torch\.load\(", r"yaml\.load\(", r"trust_remote_code", r"NotImplementedError", r"\bTODO\b",
+        r"torch\.load\(", r"yaml\.load\(", r"trust_remote_code", r"NotImplementedError",
+        r"\bTODO\b",
     ],
 )  # fmt: skip
 def test_words_that_must_not_appear(pattern):

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from honed_server.config import ServerConfig
 from honed_server.metrics import Metrics
 
@@ -28,7 +29,7 @@ def test_files_that_a_page_names_exist(page):
 
 def test_names_in_the_lifecycle_exist():
     text = (ROOT / "docs/lifecycle.md").read_text()
-    names = {name for name in re.findall(r"`([A-Za-z_]+)`", text)}
+    names = set(re.findall(r"`([A-Za-z_]+)`", text))
     code = "\n".join(
         path.read_text()
         for folder in ("adapt", "server", "clients", "kernels", "proto")

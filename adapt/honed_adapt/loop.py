@@ -81,6 +81,10 @@ class AdaptLoop:
         """Whether `step` has something to do."""
         return bool(self._stale) or (self._cursor is not None and self._cursor < self._known)
 
+    def lane(self, model: str) -> Lane:
+        """The lane of a model that was built, to look at."""
+        return self._learners[model].lane
+
     def hear(self, message: messages.Message) -> None:
         """Takes in what the server says."""
         match message:
@@ -170,16 +174,16 @@ class AdaptLoop:
         labels = [e for e in entries if e.kind not in (Kind.RETRACTION, Kind.DELETION)]
         rows = self._rows(learner, labels)
         self._apply(learner, [row for row in rows if row.position not in lane])
-        removed: list[int] = []
+        removed: set[int] = set()  # a label may be retracted and deleted in one go
         for entry in entries:
             if entry.kind is Kind.RETRACTION and learner.may_learn(entry.position):
-                removed.append(entry.retracts)
+                removed.add(entry.retracts)
             elif entry.kind is Kind.DELETION:
                 self._vectors.delete(name, entry.deletes)
                 if any(position not in lane for position in entry.deletes):
                     # A retraction may be among them: its label counts again.
                     self._stale.add(name)
-                removed.extend(entry.deletes)
+                removed.update(entry.deletes)
         lane.remove([position for position in removed if position in lane])
         considered = [
             e.position for e in entries if e.kind is Kind.DELETION or learner.may_learn(e.position)

@@ -12,7 +12,7 @@ from typing import Any
 from honed import Client, FeedbackAck, FeedbackItem
 from honed_loadtest import datasets
 from honed_loadtest.datasets import Dataset, Example
-from honed_loadtest.load import PROCESSES, Outcome, run_load
+from honed_loadtest.load import Outcome, run_load
 from honed_loadtest.load_client import Job
 from honed_loadtest.server import ServerProcess
 
@@ -34,6 +34,7 @@ class Plan:
         warm_s: Seconds of load before each arm that do not count.
         labels: Labels that are timed in each state of the server.
         rows: Most rows of each file, None for all.
+        client_processes: Load clients.
         seed: Of orders and arrivals.
     """
 
@@ -42,12 +43,13 @@ class Plan:
     warm_s: float = 2.0
     labels: int = 1000
     rows: int | None = None
+    client_processes: int = 2
     seed: int = 0
 
     @staticmethod
     def quick() -> "Plan":
         """Shows that everything runs; its numbers mean nothing."""
-        return Plan(seconds=0.5, rounds=1, warm_s=0.1, labels=12, rows=200)
+        return Plan(seconds=0.3, rounds=1, warm_s=0.1, labels=12, rows=200, client_processes=1)
 
 
 class Bench:
@@ -118,18 +120,19 @@ class Bench:
             warm_s=self.plan.warm_s,
             seconds=seconds or self.plan.seconds,
             seed=self.plan.seed + seed,
+            processes=self.plan.client_processes,
         )
 
     def peak_per_s(self, server: ServerProcess) -> float:
         """Answers a second in a closed loop, measured now, in half the time of an arm."""
         job = self.load(
-            server, concurrency=PEAK_CONCURRENCY, seconds=max(self.plan.seconds / 2, 0.5)
+            server, concurrency=PEAK_CONCURRENCY, seconds=max(self.plan.seconds / 2, 0.3)
         )
         return run_checked(job).per_s
 
     def settings(self) -> dict[str, Any]:
         """What the results repeat."""
-        return asdict(self.plan) | {"client_processes": PROCESSES}
+        return asdict(self.plan)
 
 
 def run_checked(job: Job) -> Outcome:

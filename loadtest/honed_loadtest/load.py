@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from threading import Event
 from time import monotonic
 from types import TracebackType
 from typing import IO, Self
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from honed_loadtest.load_client import Job, Result
 
-PROCESSES = 2
 # From the order to start until the first request: enough for the order to reach all processes.
 _HEAD_START_S = 0.1
 
@@ -71,17 +71,16 @@ class Outcome:
 
 
 class Load:
-    """Clients that ask from construction on; `wait` for their end, or `stop` them early.
+    """Clients that ask from the end of construction on; `wait` for their end, or `stop` them early.
 
     Args:
         job: What they do together: threads, texts and rate are shared out among them.
-        processes: How many there are.
     """
 
-    def __init__(self, job: Job, processes: int = PROCESSES) -> None:
+    def __init__(self, job: Job) -> None:
         self._processes: list[subprocess.Popen[str]] = []
         try:
-            for part in shares(job, processes):
+            for part in shares(job):
                 self._processes.append(_started(part))
             for process in self._processes:
                 if _output(process).readline() != "ready\n":
@@ -89,6 +88,7 @@ class Load:
             start = monotonic() + _HEAD_START_S
             for process in self._processes:
                 _say(process, str(start))
+            Event().wait(start - monotonic())
         except BaseException:
             self._kill()
             raise
@@ -129,12 +129,12 @@ class Load:
             process.wait()
 
 
-def shares(job: Job, processes: int) -> list[Job]:
+def shares(job: Job) -> list[Job]:
     """The job's parts for each process; together they send what the whole job would.
 
     Texts are dealt out in turn, and arrivals at a rate have a seed for each process.
     """
-    processes = min(processes, job.threads)
+    processes = min(job.processes, job.threads)
     return [
         replace(
             job,
@@ -142,6 +142,7 @@ def shares(job: Job, processes: int) -> list[Job]:
             threads=len(range(n, job.threads, processes)),
             rate=None if job.rate is None else job.rate / processes,
             seed=job.seed * processes + n,
+            processes=1,
         )
         for n in range(processes)
     ]

@@ -28,7 +28,7 @@ _TIMEOUT_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one client process does.
+    """What clients do; `load.py` shares it out among their processes.
 
     Attributes:
         target: Address of the server.
@@ -40,6 +40,7 @@ class Job:
         warm_s: Seconds before anything counts.
         seconds: Seconds that count.
         seed: Of the arrival times.
+        processes: How many client processes do it together.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Job:
     warm_s: float
     seconds: float
     seed: int
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

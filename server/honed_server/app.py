@@ -93,7 +93,7 @@ class Server:
                 server = cls(config, stores, parts)
                 await server._start(on_crash)
             except (StoreError, ServingError, OSError, RuntimeError) as error:
-                raise StartError(str(error)) from error
+                raise StartError(" ".join(str(error).split())) from error
             server._parts = parts.pop_all()
         return server
 

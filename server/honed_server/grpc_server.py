@@ -34,7 +34,7 @@ def make_grpc_server(services: Services, host: str, port: int) -> tuple[grpc.aio
     """A server bound to host and port, not started yet, and the port it got.
 
     Raises:
-        RuntimeError: The port is taken.
+        OSError: The port is taken.
     """
     server = grpc.aio.server(
         options=[
@@ -50,7 +50,12 @@ def make_grpc_server(services: Services, host: str, port: int) -> tuple[grpc.aio
     health_pb2_grpc.add_HealthServicer_to_server(services.health, server)
     names = [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
     reflection.enable_server_reflection([*_handlers(services), *names], server)
-    return server, server.add_insecure_port(f"{host}:{port}")
+    try:
+        return server, server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise OSError(
+            f"gRPC cannot listen on {host}:{port}: is another server there? choose --port"
+        ) from error
 
 
 def _handlers(services: Services) -> dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:

@@ -10,13 +10,37 @@ from honed_server.catalogue import Catalogue
 SERVICES = ("", "honed.v1.Inference", "honed.v1.Feedback", "honed.v1.Models")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# Time for a watch to send its last status before it is ended.
+_LAST_WORD_S = 0.2
+
+
+class _Servicer(health_aio.HealthServicer):  # type: ignore[misc]  # it has no types
+    """The standard service, whose watches end with the server: else they would hold it up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = asyncio.Event()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: object) -> None:
+        watch = asyncio.create_task(super().Watch(request, context))
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait((watch, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((watch,), timeout=_LAST_WORD_S)
+        finally:
+            watch.cancel()
+            ended.cancel()
+
+    async def enter_graceful_shutdown(self) -> None:
+        await super().enter_graceful_shutdown()
+        self._ended.set()
 
 
 class Health:
     """Keeps the standard health service in step with what serves. Event loop only."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.servicer = health_aio.HealthServicer()
+        self.servicer = _Servicer()
         self._catalogue = catalogue
         self._task: asyncio.Task[None] | None = None
         self.serving = False

@@ -17,12 +17,21 @@ class HttpEndpoint:
         metrics: What /metrics shows.
         alive: Whether the process can still do its work, and why not.
         ready: Whether every model serves, and what is missing.
+
+    Raises:
+        OSError: The port is taken.
     """
 
     def __init__(
         self, address: tuple[str, int], metrics: Metrics, alive: Check, ready: Check
     ) -> None:
-        self._server = ThreadingHTTPServer(address, _handler(metrics, alive, ready))
+        try:
+            self._server = ThreadingHTTPServer(address, _handler(metrics, alive, ready))
+        except OSError as error:
+            raise OSError(
+                f"metrics and health cannot listen on {address[0]}:{address[1]}: {error.strerror}; "
+                "choose --http-port"
+            ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
     @property

@@ -26,6 +26,8 @@ def run(argv: Sequence[str]) -> int:
     # Before NumPy is imported: the engine's threads each use one core, and more would only fight.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Else gRPC's core writes lines of its own form into the log; its errors reach us as exceptions.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from honed_server.home import StartError
 
     try:

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from clients.scripted import ScriptedServer
 from honed import Client
 

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
 from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 
 SERVICES: tuple[ServiceDescriptor, ...] = tuple(

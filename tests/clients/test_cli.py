@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from clients.scripted import Fault, ScriptedServer, status
 from google.rpc.error_details_pb2 import BadRequest
+from typer.testing import CliRunner
+
+from clients.scripted import Fault, ScriptedServer, status
 from honed.cli import app
 from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
-from typer.testing import CliRunner
 
 HONED = Path(sys.executable).with_name("honed")
 MODEL = models_pb2.Model(

@@ -3,11 +3,12 @@
 import struct
 from datetime import UTC, datetime
 
-import honed
 import pytest
-from clients.scripted import ScriptedServer, status
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+
+import honed
+from clients.scripted import ScriptedServer, status
 from honed import Client, FeedbackItem, FeedbackKind, Prediction
 from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 

@@ -2,8 +2,9 @@
 
 import threading
 
-import honed
 import pytest
+
+import honed
 from clients.scripted import Fault, ScriptedServer, status
 from honed import Client
 from honed_proto.v1.feedback_pb2 import FeedbackAck, SubmitResponse, SubmitResult

@@ -2,11 +2,12 @@
 
 import pickle
 
-import honed
 import pytest
-from clients.scripted import Fault, ScriptedServer, status
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
+import honed
+from clients.scripted import Fault, ScriptedServer, status
 from honed import Client, HonedError
 
 KINDS = {

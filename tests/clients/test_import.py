@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from typer.testing import CliRunner, Result
+
 from clients.scripted import Fault, ScriptedServer, status
 from honed.cli import app
 from honed_proto.v1 import feedback_pb2
-from typer.testing import CliRunner, Result
 
 Import: TypeAlias = Callable[..., Result]
 

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+from google.protobuf.message_factory import GetMessageClass
+
 import honed
 from clients.scripted import SERVICES
-from google.protobuf.message_factory import GetMessageClass
 from honed import _rpcs
 
 

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+
 from harness import RunningServer, running
 from honed import Client
 

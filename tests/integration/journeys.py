@@ -13,6 +13,8 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from harness import ServerProcess
 from honed import Client, Decision, FeedbackAck, FeedbackItem, FeedbackRecord, Model
 from honed_adapt import messages, versions, wire
@@ -20,7 +22,6 @@ from honed_adapt.feedback import text_hash
 from honed_adapt.head import Head
 from honed_adapt.lane import Lane, Row
 from honed_adapt.vectors import VectorStore
-from numpy.typing import NDArray
 
 # Batches group texts differently each time, and float32 sums depend on the grouping.
 TOLERANCE = 1e-4
@@ -223,7 +224,8 @@ def logit_error(client: Client, model: str, head: Head, texts: Sequence[str]) ->
     assert {one.logit_labels for one in found} == {head.labels}
     served = np.array([one.logits for one in found])
     vectors = np.array([one.embedding for one in found])
-    return float(np.abs(vectors @ head.weight.T + head.bias - served).max() / np.abs(served).max())
+    difference = vectors @ head.weight.T + head.bias - served
+    return float(np.abs(difference).max() / max(np.abs(served).max(), 1))
 
 
 class Trainer:
@@ -244,9 +246,11 @@ class Trainer:
         assert isinstance(verdict, messages.Verdict)
         return verdict
 
-    def say(self, data: bytes) -> bytes:
-        """Sends bytes; returns what comes back until the server hangs up."""
+    def say(self, data: bytes, *, end: bool) -> bytes:
+        """Sends bytes, perhaps the last ones; returns the answer, empty if the server hangs up."""
         self._socket.sendall(data)
+        if end:
+            self._socket.shutdown(socket.SHUT_WR)
         return self._socket.recv(1)
 
     def close(self) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
-from honed import Client, HonedError, Prediction
 from swap_oracle import Seen
+
+from honed import Client, HonedError, Prediction
 
 
 def ask(target: str, models: list[str], name: str, path: Path, stop: Event) -> None:

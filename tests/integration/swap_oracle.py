@@ -1,8 +1,8 @@
 """Oracle weights: every part of an answer encodes which encoder, version and revision made it.
 
-The encoder ignores its text: the last layer norm's bias is a unit vector at an angle that names the
-encoder. A head of revision r names r in its label names, its bias, the length of its weights and its
-temperature. An answer assembled from two generations therefore decodes to two different names.
+The encoder ignores its text: the last layer norm's bias is a unit vector at an angle that names
+the encoder. A head of revision r names r in its label names, its bias, the length of its weights
+and its temperature. An answer assembled from two generations decodes to two different names.
 """
 
 import json
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from honed_adapt.encoder_store import import_encoder
-from honed_adapt.head import Head
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
+
+from honed_adapt.encoder_store import import_encoder
+from honed_adapt.head import Head
 
 HIDDEN = 32
 ANGLE = 0.05
@@ -176,7 +177,7 @@ def torn(answer: Seen, encoder: int) -> list[str]:
         math.hypot(first - third, second - third),
         math.atan2(second - third, first - third),
     )
-    if not {f"r{revision}-{i}" for i in range(3)} == set(answer.labels):
+    if set(answer.labels) != {f"r{revision}-{i}" for i in range(3)}:
         return [f"label map of {answer.labels} in revision {revision}"]
     shares = dict(zip(answer.labels, answer.probabilities, strict=True))
     spread = math.log(shares[f"r{revision}-0"] / shares[f"r{revision}-2"])

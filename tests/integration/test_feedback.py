@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import running
-from honed import Conflict, FeedbackItem, FeedbackKind, InvalidRequest, NotFound
 from journeys import (
     answers,
     ask_until,
@@ -17,6 +15,9 @@ from journeys import (
     teach,
     wait_for,
 )
+
+from harness import running
+from honed import Conflict, FeedbackItem, FeedbackKind, InvalidRequest, NotFound
 
 PARCEL = "where is the blue jacket that I ordered"
 
@@ -118,7 +119,7 @@ def test_a_key_is_recorded_once_and_for_ever(client, name):
     client.delete(name, [fine.feedback_id])
     after = client.predict(name, PARCEL, logits=True)
     assert after.logits == pytest.approx(before.logits, abs=2e-3)  # learned once
-    assert len([r for r in client.list_feedback(name, label="lost")]) == 1
+    assert len(list(client.list_feedback(name, label="lost"))) == 1
 
 
 def test_a_retraction_withdraws_a_label_exactly(client, name):

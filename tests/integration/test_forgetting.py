@@ -1,4 +1,4 @@
-"""Deletion: the influence is gone exactly, the bytes are gone from every file, and a record is left."""
+"""Deletion: influence gone exactly, bytes gone from every file, and a record that is left."""
 
 import os
 import signal
@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from harness import running
-from honed import Client, Conflict, HonedError, InvalidRequest, NotFound, Unavailable
 from journeys import (
     TOLERANCE,
     answers,
@@ -26,6 +24,9 @@ from journeys import (
     teach,
     wait_for,
 )
+
+from harness import running
+from honed import Client, Conflict, HonedError, InvalidRequest, NotFound, Unavailable
 
 BASE = examples(slice(3))
 TEXTS = [text for text, _ in examples(slice(6, 8))]
@@ -175,7 +176,7 @@ def test_a_deletion_while_paused_forgets_and_stays_paused(server, client, name, 
     assert client.get_model(name).revision >= later.position
 
 
-def test_a_deletion_that_nobody_carries_out_is_pending_and_can_be_finished(server, client, name, word):
+def test_a_deletion_nobody_carries_out_is_pending_and_can_be_finished(server, client, name, word):
     """The adapt process is held still, then dies."""
     home = server.config.home
     taught(client, name, BASE)

@@ -10,8 +10,6 @@ from threading import Event, Thread
 
 import psutil
 import pytest
-from harness import running
-from honed import FeedbackItem, HonedError, Prediction, Unavailable
 from journeys import (
     answers,
     ask_until,
@@ -27,6 +25,9 @@ from journeys import (
     teach,
     wait_for,
 )
+
+from harness import running
+from honed import FeedbackItem, HonedError, Prediction, Unavailable
 
 TEXTS = [text for text, _ in examples(slice(6, 8))]
 
@@ -106,8 +107,8 @@ def test_kill_9_of_the_adapt_process_stops_only_learning(server, client, name):
                 old = server.server.adapt_pid
                 os.kill(old, signal.SIGKILL)
                 wait_for(client, name, lambda one: one.adapt_state == "down")
-                asked = len(seen)
-                ask_until(lambda: len(seen) > asked + 3)
+                enough = len(seen) + 3
+                ask_until(lambda enough=enough: len(seen) > enough)
             acks.append(client.submit(model=name, text=text, label=label))
         model = wait_for(client, name, lambda one: one.revision >= acks[-1].position)
     finally:

@@ -5,16 +5,12 @@ import shutil
 import signal
 
 import pytest
-from harness import running
-from honed import FeedbackItem, InvalidRequest, NotFound
-from honed_adapt.messages import Candidate
 from journeys import (
     answers,
     caught_up,
     decisions,
     distance,
     examples,
-    items,
     saved_head,
     states,
     taught,
@@ -22,6 +18,10 @@ from journeys import (
     trainer,
     wait_for,
 )
+
+from harness import running
+from honed import InvalidRequest, NotFound
+from honed_adapt.messages import Candidate
 
 TEXTS = [text for text, _ in examples(slice(6, 8))]
 GOOD = examples(slice(3))
@@ -47,7 +47,7 @@ def test_a_rollback_needs_no_adapt_process_and_survives_restarts(tmp_path):
     home = tmp_path / "h"
     with running(home, example=False) as server, server.client() as client:
         good, _ = poisoned(client, "m")
-        two, three = client.list_versions("m")[1:]
+        two, _ = client.list_versions("m")[1:]
         taught(client, "clean", [*GOOD, *MORE])
         clean = answers(client, "clean", TEXTS)
         last = client.get_model("m").log_position
@@ -265,5 +265,3 @@ def test_a_damaged_active_version_gives_way_to_the_newest_intact_one(tmp_path):
         wait_for(client, "m", lambda one: one.adapt_state == "running" and caught_up(one))
         assert distance(answers(client, "m", TEXTS), bad) < 1e-4
         assert client.rollback("m", 3).version == 3
-
-

@@ -10,11 +10,12 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from swap_client import recorded
+from swap_oracle import Published, Seen, check, make_encoder, make_head, torn
+
 from harness import RunningServer, running
 from honed_adapt import messages, wire
 from honed_server.generations import Generation
-from swap_client import recorded
-from swap_oracle import Published, Seen, check, make_encoder, make_head, torn
 
 MODELS = ["alpha", "beta", "gamma"]
 
@@ -111,7 +112,7 @@ def read_history(folder: Path) -> list[Seen]:
 
 @contextmanager
 def oracle_server(tmp_path: Path):
-    """A server whose models are oracles; yields it and the publisher, each model at revision > 0."""
+    """A server whose models are oracles, each at version 2, and the publisher of their heads."""
     home, scratch = tmp_path / "h", tmp_path / "s"
     home.mkdir()
     digest = make_encoder(home, scratch, 0)

@@ -1,15 +1,18 @@
 """Load clients share a job out and put what they saw together."""
 
+from dataclasses import replace
+
 import pytest
 
+from honed_loadtest.bench import checked
 from honed_loadtest.load import Outcome, shares
 from honed_loadtest.load_client import Job, Result
 
-JOB = Job("127.0.0.1:1", "m", ["a", "b", "c"], 5, 90.0, 1.0, 2.0, seed=7)
+JOB = Job("127.0.0.1:1", "m", ["a", "b", "c"], 5, 90.0, 1.0, 2.0, seed=7, processes=2)
 
 
 def test_the_parts_of_a_job_are_the_job():
-    parts = shares(JOB, 2)
+    parts = shares(JOB)
     assert [part.threads for part in parts] == [3, 2]
     assert sorted(text for part in parts for text in part.texts) == ["a", "b", "c"]
     assert sum(part.rate for part in parts) == JOB.rate
@@ -17,12 +20,13 @@ def test_the_parts_of_a_job_are_the_job():
 
 
 def test_a_closed_loop_of_one_is_one_process():
-    job = Job("127.0.0.1:1", "m", ["a"], 1, None, 1.0, 2.0, seed=0)
-    assert shares(job, 4) == [job]
+    job = Job("127.0.0.1:1", "m", ["a"], 1, None, 1.0, 2.0, seed=0, processes=4)
+    assert shares(job) == [replace(job, processes=1)]
 
 
 def test_jobs_of_different_seeds_never_share_arrivals():
-    seeds = [part.seed for n in range(5) for part in shares(Job("t", "m", [], 8, 9, 0, 1, n), 3)]
+    jobs = [replace(JOB, seed=n, processes=3) for n in range(5)]
+    seeds = [part.seed for job in jobs for part in shares(job)]
     assert len(set(seeds)) == 15
 
 
@@ -37,8 +41,6 @@ def test_results_add_up():
 
 
 def test_failures_are_not_passed_over():
-    from honed_loadtest.bench import checked
-
     failed = Outcome.of([Result([0.1], {"UNAVAILABLE": 1}, {}, 0.0, 1.0)])
     with pytest.raises(RuntimeError, match="UNAVAILABLE"):
         checked(failed)

@@ -1,4 +1,5 @@
 import pytest
+
 from honed_server.admission import Admission, Limits
 from honed_server.errors import DeadlinePassed, Overloaded
 

@@ -1,11 +1,12 @@
 """The batcher's one decision, over any queue."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from honed_adapt.head import Head
 from honed_server.batcher import BatchQueue, Request, Row, form_batch
 from honed_server.generations import Generation, LoadedEncoder
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW, BUDGET = 100.0, 64
 

@@ -1,4 +1,5 @@
 import pytest
+
 from honed_server.config import ConfigError, load_config
 
 

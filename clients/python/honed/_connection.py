@@ -6,13 +6,13 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import grpc
-from honed_proto.v1 import models_pb2
 
 from honed import _rpcs
 from honed._convert import event_from
 from honed._rpcs import Request, Response, Rpc
 from honed._status import error_from_call
 from honed.types import ModelEvent
+from honed_proto.v1 import models_pb2
 
 _MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 

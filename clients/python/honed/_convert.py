@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 
 from honed._status import error_from_status
 from honed.errors import HonedError
@@ -23,6 +22,7 @@ from honed.types import (
     Prediction,
     Score,
 )
+from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 
 Value = TypeVar("Value")
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from honed_proto.v1 import feedback_pb2
-
 from honed import _rpcs
 from honed._connection import Connection
 from honed._convert import ack_from, deletion_from, item_message, value_from, value_or_raise
@@ -19,6 +17,7 @@ from honed.types import (
     Prediction,
     new_key,
 )
+from honed_proto.v1 import feedback_pb2
 
 
 class FeedbackCalls:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 
-from honed_proto.v1 import inference_pb2
-
 from honed import _rpcs
 from honed._connection import Connection
 from honed._convert import prediction_from, value_or_raise
 from honed.errors import HonedError
 from honed.types import Prediction
+from honed_proto.v1 import inference_pb2
 
 
 class InferenceCalls:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-from honed_proto.v1 import models_pb2
-
 from honed import _rpcs
 from honed._connection import Connection, Watch
 from honed._convert import value_from
 from honed.types import Decision, Model, Version
+from honed_proto.v1 import models_pb2
 
 
 class ModelsCalls:

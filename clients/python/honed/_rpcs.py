@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
+
 from honed_proto.v1 import feedback_pb2 as feedback
 from honed_proto.v1 import inference_pb2 as inference
 from honed_proto.v1 import models_pb2 as models

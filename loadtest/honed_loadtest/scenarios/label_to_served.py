@@ -8,8 +8,9 @@ accuracy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -40,7 +41,9 @@ def run(bench: Bench) -> dict[str, Any]:
     with bench.learned_server() as server:
         peak = bench.peak_per_s(server)
         idle = _submit_all(bench, server, labels)
-        with Load(bench.load(server, rate=LOAD * peak, seconds=_FOR_EVER_S)) as load:
+        job = bench.load(server, rate=LOAD * peak, seconds=_FOR_EVER_S)
+        with Load(replace(job, warm_s=0)) as load:
+            Event().wait(bench.plan.warm_s)
             loaded = _submit_all(bench, server, labels)
             beside = checked(load.stop())
     return {
