@@ -41,7 +41,7 @@ from honed_server.predictions import PredictionRow
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
 from honed_server.shelf import Shelf
-from honed_server.startup import create_example, load_models, wait_caught_up
+from honed_server.startup import FIRST_START_S, create_example, load_models, wait_caught_up
 from honed_server.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -122,9 +122,11 @@ class Server:
         await load_models(catalogue, shelf)
         await self._start_learning(lifecycle)
         services = self._services(lifecycle)
+        ready_s = config.ready_ms / 1000
         if config.example and not self._stores.registry.models():
             await create_example(lifecycle, services.feedback)
-        await wait_caught_up(catalogue, config.ready_ms / 1000 if config.adapt else 0.0)
+            ready_s = max(ready_s, FIRST_START_S)
+        await wait_caught_up(catalogue, ready_s if config.adapt else 0.0)
         await self._listen(services)
 
     async def _start_learning(self, lifecycle: Lifecycle) -> None:

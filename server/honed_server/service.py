@@ -131,6 +131,11 @@ class InferenceService:
     ) -> list[Outcome]:
         """Admits the rows, waits for the engine, and gives up when the caller does."""
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+
+        def finish(outcomes: list[Outcome]) -> None:
+            if not future.done():  # the caller may have left in this very turn of the loop
+                future.set_result(outcomes)
+
         admitted = Request(
             model=request.model,
             top_k=request.top_k or 1,
@@ -138,7 +143,7 @@ class InferenceService:
             include_embedding=request.include_embedding,
             admitted=monotonic(),
             deadline=call.deadline,
-            finish=future.set_result,
+            finish=finish,
             outcomes=[None] * len(good),
             pending=len(good),
         )
@@ -152,9 +157,12 @@ class InferenceService:
         self._admission.admit(size, call.remaining_s())
         try:
             self._queue.append(rows)
-            return await asyncio.wait_for(future, call.remaining_s())
-        except TimeoutError as error:
-            raise DeadlinePassed("the deadline passed before the answer was computed") from error
+            # No timer: gRPC cancels the handler at the caller's deadline, and the engine fails rows
+            # that it finds past theirs.
+            outcomes = await future
+            if call.remaining_s() <= 0:
+                raise DeadlinePassed("the deadline passed before the answer was computed")
+            return outcomes
         finally:
             admitted.abandoned = True
             self._admission.release(size)

@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 
 _EXAMPLE = "support"
 _BATCH = 256
-_LEARN_S = 30.0
+# An empty home has no saved revision to serve meanwhile, so the first start waits for longer.
+FIRST_START_S = 30.0
 
 
 async def load_models(catalogue: Catalogue, shelf: Shelf) -> None:
@@ -102,7 +103,7 @@ async def create_example(lifecycle: Lifecycle, feedback: FeedbackService) -> Non
     await lifecycle.create(
         _EXAMPLE, encoder_digest="", labels=(), closed=False, actor="first start"
     )
-    call = Call(monotonic() + _LEARN_S, "first start")
+    call = Call(monotonic() + FIRST_START_S, "first start")
     anchor = [
         fb.AnchorExample(text=text, label=label) for text, label in _rows(folder / "anchor.csv")
     ]

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from time import monotonic
@@ -226,6 +227,17 @@ def logit_error(client: Client, model: str, head: Head, texts: Sequence[str]) ->
     vectors = np.array([one.embedding for one in found])
     difference = vectors @ head.weight.T + head.bias - served
     return float(np.abs(difference).max() / max(np.abs(served).max(), 1))
+
+
+def shuffled(head: Head) -> Head:
+    """The right scores under the wrong names."""
+    return replace(head, labels=head.labels[1:] + head.labels[:1])
+
+
+def candidate(client: Client, model: str, head: Head) -> messages.Candidate:
+    """An offer of that head as a trainer would make it now."""
+    now = client.get_model(model)
+    return messages.Candidate(model, now.encoder_digest, now.log_position, head, seed=7)
 
 
 class Trainer:

@@ -1,21 +1,25 @@
 """A full disk refuses what must be durable, and nothing else; it works again when there is room."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
+from journeys import caught_up, files_holding, metric, teach, wait_for
+from swap_oracle import make_encoder
+
 from harness import RunningServer, ServerProcess
 from honed import Client, FeedbackAck, FeedbackItem, HonedError
-from honed_server.home import StartError
-from journeys import caught_up, files_holding, metric, teach, wait_for
 from small_disk import SmallDisk, small_disk
-from swap_oracle import make_encoder
 
 pytestmark = pytest.mark.timeout(120)
 
 MODEL = "m"
 PAGE = 4096
+STEPS = [*range(12), *range(12, 120, 6)]  # pages of room
 LABELS = [("word", "yes"), ("swap", "no")]
 
 
@@ -32,18 +36,16 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield disk
 
 
-def start(disk: SmallDisk, encoder: Path, **settings) -> RunningServer:
-    return RunningServer(disk.folder / "h", example=False, encoder=encoder, **settings)
-
-
-@pytest.fixture
-def server(disk: SmallDisk, encoder: Path) -> Iterator[RunningServer]:
+@contextmanager
+def serving(disk: SmallDisk, encoder: Path) -> Iterator[tuple[RunningServer, Client]]:
     """A server on the small disk that writes a version after every revision."""
-    with closing(start(disk, encoder, checkpoint_revisions=1)) as server:
-        with server.client() as client:
+    home = disk.folder / "h"
+    server = RunningServer(home, example=False, encoder=encoder, checkpoint_revisions=1)
+    with closing(server), server.client() as client:
+        if not client.list_models():
             client.create_model(MODEL)
             teach(client, MODEL, LABELS)
-        yield server
+        yield server, client
 
 
 def refused(call: Callable[[], object]) -> bool:
@@ -53,54 +55,165 @@ def refused(call: Callable[[], object]) -> bool:
     except HonedError as error:
         if error.reason != "DISK_FULL":
             raise
-        assert (error.status, error.retry_after_s) == ("RESOURCE_EXHAUSTED", 5.0)
-        assert "no restart is needed" in error.message
-        return True
-    return False
+        refusal = error
+    else:
+        return False
+    assert (refusal.status, refusal.retry_after_s) == ("RESOURCE_EXHAUSTED", 5.0)
+    assert "no restart is needed" in refusal.message
+    return True
 
 
-def submit_until_full(client: Client, start: int) -> list[str]:
-    """Submits labels until one is refused; returns the keys of those that were acknowledged."""
-    keys = []
-    for n in range(start, start + 1000):
-        item = FeedbackItem(text=f"word {n} {'filler ' * 500}", label="yes", idempotency_key=str(n))
-        if refused(lambda item=item: _acknowledged(client, item)):
-            return keys
-        keys.append(str(n))
-    raise AssertionError("the disk never became full")
+class Labels:
+    """Submits labels under the keys "0", "1", ...; remembers those that were acknowledged."""
 
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.acknowledged: list[str] = []
+        self._keys = count()
 
-def _acknowledged(client: Client, item: FeedbackItem) -> None:
-    (ack,) = client.submit_many(MODEL, [item])
-    assert isinstance(ack, FeedbackAck)
+    def submit(self, size: int = 10) -> None:
+        key = str(next(self._keys))
+        text = f"word {key} " + "x" * size
+        item = FeedbackItem(text=text, label="yes", idempotency_key=key)
+        (ack,) = self.client.submit_many(MODEL, [item])
+        assert isinstance(ack, FeedbackAck)
+        self.acknowledged.append(key)
+
+    def until_full(self) -> None:
+        while not refused(lambda: self.submit(4_000)):
+            assert len(self.acknowledged) < 2_000, "the disk never became full"
 
 
 def recorded(client: Client) -> list[str]:
+    """Keys in the log, but for those of the first two labels."""
     keys = [record.idempotency_key for record in client.list_feedback(MODEL, page_size=1000)]
     return keys[len(LABELS) :]
 
 
-def test_labels_are_refused_until_there_is_room_and_none_is_lost(disk, encoder, server):
-    with server.client() as client:
+def test_labels_are_refused_until_there_is_room_and_none_is_lost(disk, encoder):
+    with serving(disk, encoder) as (_, client):
+        labels = Labels(client)
+        labels.submit()
         disk.fill()
-        acknowledged = submit_until_full(client, 0)
-        assert refused(lambda: client.submit(model=MODEL, text="word " * 5_000, label="no"))
+        labels.until_full()
         assert client.predict(MODEL, "word").label == "yes"
-        assert recorded(client) == acknowledged
+        assert recorded(client) == labels.acknowledged
         disk.free()
-        acknowledged += submit_some(client, 1000)
-        wait_for(client, MODEL, caught_up)
-        assert client.submit(model=MODEL, text="brand new", label="new", wait=True).served
+        for _ in range(20):
+            labels.submit()
+        assert client.submit(model=MODEL, text="new", label="new", wait=True).served
         assert "new" in client.get_model(MODEL).labels
-    server.close()
-    with closing(start(disk, encoder)) as again, again.client() as client:
-        assert recorded(client)[: len(acknowledged)] == acknowledged
+    with serving(disk, encoder) as (_, client):
+        assert recorded(client)[:-1] == labels.acknowledged
         wait_for(client, MODEL, caught_up)
         assert client.predict(MODEL, "word").label == "yes"
 
 
-def submit_some(client: Client, start: int) -> list[str]:
-    keys = [str(n) for n in range(start, start + 20)]
-    for key in keys:
-        _acknowledged(client, FeedbackItem(text=f"word {key}", label="yes", idempotency_key=key))
-    return keys
+def test_answers_go_on_when_they_can_no_longer_be_logged(disk, encoder):
+    with serving(disk, encoder) as (server, client):
+        disk.fill()
+        texts = (f"word {n} " + "x" * 4_000 for n in count())
+        while not metric(server.server.http_port, "honed_prediction_log_dropped"):
+            answer = client.predict(MODEL, next(texts))
+            assert answer.label
+        disk.free()
+        # The answer was not logged on disk; in memory it is known all the same.
+        by_id = FeedbackItem(prediction_id=answer.prediction_id, label="no")
+        (ack,) = client.submit_many(MODEL, [by_id], wait=True)
+        assert ack.served
+        assert client.predict(MODEL, next(texts)).label
+
+
+@contextmanager
+def process(disk: SmallDisk, encoder: Path) -> Iterator[tuple[ServerProcess, Client]]:
+    """The same as a process; ended by force if the test did not end it."""
+    process = ServerProcess(disk.folder / "h", "--no-example", "--encoder", str(encoder))
+    try:
+        with process.client() as client:
+            yield process, client
+    finally:
+        if process.process.returncode is None:
+            process.kill()
+
+
+def test_kill_9_on_a_full_disk_loses_nothing_acknowledged(disk, encoder):
+    with process(disk, encoder) as (_, client):
+        client.create_model(MODEL)
+        teach(client, MODEL, LABELS)
+        labels = Labels(client)
+        labels.submit()
+        disk.fill(leave=40 * PAGE)
+        labels.until_full()
+    disk.free()
+    with process(disk, encoder) as (server, client):
+        assert recorded(client) == labels.acknowledged
+        wait_for(client, MODEL, caught_up)
+        disk.fill()
+        assert client.predict(MODEL, "word").label == "yes"
+        assert server.stop() == 0  # also when no version can be written any more
+
+
+def test_nothing_that_is_decided_or_learned_on_a_full_disk_takes_a_model_down(disk, encoder):
+    """Page by page more room: each call works or says DISK_FULL, and the old version serves."""
+    with serving(disk, encoder) as (server, client):
+        labels, names, outcomes = Labels(client), [], set()
+        for pages in STEPS:
+            disk.fill(leave=pages * PAGE)
+            name = f"new-{pages}"
+            calls = {
+                "submit": labels.submit,
+                "promote": lambda: client.promote(MODEL, 0),
+                "create": lambda name=name: client.create_model(name) and names.append(name),
+                "anchor": lambda pages=pages: client.import_anchor(MODEL, [(f"{pages}", "yes")]),
+                "pause": lambda: client.pause(MODEL),
+                "resume": lambda: client.resume(MODEL),
+            }
+            for what, call in calls.items():
+                outcomes.add((what, refused(call)))
+                assert client.predict(MODEL, "word").label == "yes"
+        assert {what for what, full in outcomes if full} >= {"submit", "create"}
+        assert {what for what, full in outcomes if not full} == set(calls)
+        assert metric(server.server.http_port, "honed_adapt_restarts_total") == 0
+        disk.free()
+        client.resume(MODEL)
+        assert client.submit(model=MODEL, text="swap word", label="no", wait=True).served
+        assert recorded(client)[:-1] == labels.acknowledged
+    with serving(disk, encoder) as (_, client):
+        assert {model.name for model in client.list_models()} == {MODEL, *names}
+        assert recorded(client)[:-1] == labels.acknowledged
+        for pages in STEPS:
+            if f"new-{pages}" not in names:
+                client.create_model(f"new-{pages}")  # what was refused half-way is no obstacle
+
+
+def test_a_deletion_on_a_full_disk_is_finished_by_repeating_it(disk, encoder):
+    with serving(disk, encoder) as (_, client):
+        secrets = {}
+        for pages in range(12):
+            text = f"word secret-{pages}-secret"
+            answer = client.predict(MODEL, text)
+            secrets[text] = client.submit(answer, label="yes", wait=True).feedback_id
+        for pages, feedback_id in enumerate(secrets.values()):
+            disk.fill(leave=pages * PAGE)
+            refused(lambda feedback_id=feedback_id: client.delete(MODEL, [feedback_id]))
+            assert client.predict(MODEL, "word").label == "yes"
+        disk.free()
+        client.delete(MODEL, secrets.values())
+        for text in secrets:
+            assert files_holding(disk.folder, text) == []
+
+
+def test_a_server_that_finds_no_room_says_so_or_serves(disk, encoder):
+    with serving(disk, encoder):
+        pass
+    disk.fill()
+    command = [sys.executable, "-m", "honed_server.main", "--home", str(disk.folder / "h")]
+    run = subprocess.run(
+        [*command, "--encoder", str(encoder), "--port", "0", "--http-port", "0"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "no room on the disk" in run.stderr.splitlines()[-1]
+    disk.free()
+    with serving(disk, encoder) as (_, client):
+        assert client.predict(MODEL, "word").label == "yes"

@@ -28,7 +28,7 @@ from journeys import (
 from harness import running
 from honed import Client, Conflict, HonedError, InvalidRequest, NotFound, Unavailable
 
-BASE = examples(slice(3))
+BASE = examples(slice(2))
 TEXTS = [text for text, _ in examples(slice(6, 8))]
 
 

@@ -8,11 +8,13 @@ import pytest
 from journeys import (
     Trainer,
     answers,
+    candidate,
     caught_up,
     decisions,
     distance,
     examples,
     saved_head,
+    shuffled,
     taught,
     teach,
     trainer,
@@ -21,9 +23,7 @@ from journeys import (
 
 from harness import RunningServer, running
 from honed import Client, InvalidRequest
-from honed_adapt import wire
 from honed_adapt.head import Head
-from honed_adapt.messages import Candidate, Hello, Revision, encode
 
 GOOD, ANCHORS = examples(slice(3)), examples(slice(4, 6))
 TEXTS = [text for text, _ in ANCHORS]
@@ -42,12 +42,6 @@ def good_head(server: RunningServer, client: Client, name: str) -> Head:
     """What a model with good labels only has learned."""
     taught(client, f"{name}-good", GOOD)
     return saved_head(server.config.home, f"{name}-good", 2)
-
-
-def candidate(client: Client, model: str, head: Head) -> Candidate:
-    """An offer of that head as a trainer would make it now."""
-    now = client.get_model(model)
-    return Candidate(model, now.encoder_digest, now.log_position, head, seed=7)
 
 
 def right(client: Client, model: str) -> int:
@@ -108,11 +102,6 @@ def test_a_promoted_candidate_serves_again_after_a_restart(tmp_path):
         for model in ("gated", "by-hand"):
             assert client.get_model(model).version == 3
             assert distance(answers(client, model, TEXTS), expected) < 1e-4
-
-
-def shuffled(head: Head) -> Head:
-    """The right scores under the wrong names."""
-    return replace(head, labels=head.labels[1:] + head.labels[:1])
 
 
 def constant(head: Head) -> Head:
@@ -199,103 +188,6 @@ def test_no_candidate_is_promoted_while_learning_is_paused(server, client, name,
     expected = answers(client, f"{name}-good", TEXTS)
     teach(client, f"{name}-good", [("is it lost", "track")])  # the adapt process has been there
     assert distance(answers(client, name, TEXTS), expected) < 1e-4
-
-
-def not_finite(head: Head) -> Head:
-    weight = head.weight.copy()
-    weight[0, 0] = np.nan
-    return replace(head, weight=weight)
-
-
-def too_narrow(head: Head) -> Head:
-    return replace(head, weight=head.weight[:, :-1])
-
-
-def short_of_a_bias(head: Head) -> Head:
-    return replace(head, bias=head.bias[:-1])
-
-
-def twice(head: Head) -> Head:
-    return replace(head, labels=(head.labels[0], *head.labels[:-1]))
-
-
-def too_cold(head: Head) -> Head:
-    return replace(head, temperature=0.0)
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        (not_finite, "weight holds NaN or infinity"),
-        (too_narrow, "weight has shape (5, 383), expected (5, 384)"),
-        (short_of_a_bias, "bias has shape (4,), expected (5,)"),
-        (twice, "label 'track' appears more than once"),
-        (too_cold, "temperature is 0.0"),
-    ],
-)
-def test_a_damaged_offer_is_refused_by_name(server, client, name, door, damage, why):
-    taught(client, name, GOOD)
-    before, now = answers(client, name, TEXTS), client.get_model(name)
-    head = damage(saved_head(server.config.home, name, 2))
-    revision = Revision(name, 1, now.revision + 1, head, 45, 0, 0, 0)
-    for offer in (candidate(client, name, head), revision):
-        verdict = door.offer(offer)
-        assert verdict.outcome == "refused"
-        assert why in verdict.reason
-    assert distance(answers(client, name, TEXTS), before) < 1e-6
-    assert client.get_model(name) == now
-    assert len(client.list_versions(name)) == 2
-
-
-def test_an_offer_for_what_is_not_there_is_refused_by_name(server, client, name, door):
-    taught(client, name, GOOD)
-    head = saved_head(server.config.home, name, 2)
-    for digest in ("0" * 64, "../../../etc"):
-        verdict = door.offer(Candidate(name, digest, 45, head))
-        assert verdict.outcome == "refused"
-        assert digest in verdict.reason
-    verdict = door.offer(Candidate(f"{name}-x", client.get_model(name).encoder_digest, 45, head))
-    assert verdict.outcome == "refused"
-    assert f"no model '{name}-x'" in verdict.reason
-    verdict = door.offer(Revision(f"{name}-x", 1, 1, head, 45, 0, 0, 0))
-    assert (verdict.outcome, verdict.reason) == ("refused", "the model was deleted")
-
-
-def test_a_revision_of_another_epoch_or_of_the_past_is_refused(server, client, name, door):
-    acks = taught(client, name, GOOD)
-    head = shuffled(saved_head(server.config.home, name, 2))
-    client.pause(name)
-    client.resume(name)  # epoch 3
-    (ack,) = teach(client, name, [("is it lost", "lost")])
-    before = answers(client, name, TEXTS)
-    for epoch, revision, why in (
-        (1, ack.position + 9, "learned under epoch 1, now is 3"),
-        (99, ack.position + 9, "learned under epoch 99, now is 3"),
-        (3, acks[0].position, f"older than revision {ack.position}"),
-    ):
-        verdict = door.offer(Revision(name, epoch, revision, head, 45, 0, 0, 0))
-        assert verdict.outcome == "refused"
-        assert why in verdict.reason
-    assert distance(answers(client, name, TEXTS), before) < 1e-4
-
-
-@pytest.mark.parametrize("damage", ["torn", "checksum", "nonsense", "unknown", "endless"])
-def test_a_damaged_frame_ends_that_connection_and_nothing_else(server, client, name, damage):
-    frame = encode(Hello("trainer", 1))
-    data = {
-        "torn": frame[:-5],
-        "checksum": frame[:-1] + bytes([frame[-1] ^ 1]),
-        "nonsense": b"GET / HTTP/1.1\r\n\r\n" + bytes(64),
-        "unknown": wire.pack({"type": "Surprise"}),
-        "endless": frame[:8] + b"\xff" * (len(frame) - 8),
-    }[damage]
-    taught(client, name, GOOD)
-    pid = server.server.adapt_pid
-    with trainer(server.config.home) as door:
-        assert door.say(data, end=damage == "torn") == b""
-    teach(client, name, [("is it lost", "lost")])
-    assert client.predict(name, "is it lost").label == "lost"
-    assert server.server.adapt_pid == pid
 
 
 def test_a_checkpoint_that_is_worse_than_its_version_is_refused_on_record(tmp_path):

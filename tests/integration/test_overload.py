@@ -124,7 +124,7 @@ def test_a_deadline_that_the_backlog_makes_unreachable_is_refused_on_arrival(slo
         callers = Callers(client)
         callers.ask(40)
         reached(slow, "honed_queued_tokens", 40 * 256)
-        error = refusal(client, 1, timeout_s=0.3)
+        error = refusal(client, 1, timeout_s=0.15)
         assert (error.status, error.reason) in [
             ("RESOURCE_EXHAUSTED", "DEADLINE_UNMEETABLE"),
             ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
@@ -138,9 +138,10 @@ def test_texts_whose_caller_has_left_are_not_computed(slow):
         callers = Callers(client)
         callers.ask(20)
         reached(slow, "honed_queued_tokens", 20 * 256)
-        # Nothing is known of the engine's speed yet: it is admitted, and expires in the queue.
+        # Before the first batch nothing is known of the engine's speed: then it is admitted, and
+        # expires in the queue; afterwards it is refused.
         error = refusal(client, 20, timeout_s=0.1)
-        assert error.status == "DEADLINE_EXCEEDED"
+        assert error.reason in ("DEADLINE_EXCEEDED", "EXPIRED_IN_QUEUE", "DEADLINE_UNMEETABLE")
         assert callers.all_answered()
         reached(slow, "honed_queued_tokens", 0)
         assert metric(slow.server.http_port, "honed_batch_texts_sum") == 20

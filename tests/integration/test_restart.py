@@ -125,6 +125,12 @@ def test_kill_9_of_the_adapt_process_stops_only_learning(server, client, name):
     assert metric(server.server.http_port, "honed_adapt_restarts_total") >= 1
 
 
+def wait_for_more(seen: list) -> None:
+    """Until four more answers have come."""
+    enough = len(seen) + 4
+    ask_until(lambda: len(seen) >= enough)
+
+
 def test_without_an_adapt_process_the_saved_version_serves(tmp_path):
     home = tmp_path / "h"
     with running(home, example=False) as server, server.client() as client:

@@ -24,7 +24,7 @@ from honed import InvalidRequest, NotFound
 from honed_adapt.messages import Candidate
 
 TEXTS = [text for text, _ in examples(slice(6, 8))]
-GOOD = examples(slice(3))
+GOOD = examples(slice(2))
 MORE = examples(slice(3, 4))
 # What a vandal says.
 BAD = [(text, "price") for text, label in examples(slice(6, 8)) if label != "price"]

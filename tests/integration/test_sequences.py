@@ -1,4 +1,4 @@
-"""Any history of labels, retractions, deletions and restarts equals a fresh build from what is left."""
+"""Any history of labels, retractions, deletions and restarts equals a build from what is left."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -189,7 +189,7 @@ class Learning:
 
     def fresh(self) -> Lane:
         """Built at once from the rows that the log shows as active."""
-        hidden, encode = self._encode
+        hidden, _ = self._encode
         active = [
             r
             for r in self.log.list("m", 0, 1_000)
