@@ -107,8 +107,8 @@ class Bench:
         return self._scratch / f"home-{self._homes}"
 
     def load(
-        self, server: ServerProcess, *, concurrency: int = 0, rate: float | None = None,
-        seconds: float = 0, seed: int = 0,
+        self, server: ServerProcess, *, concurrency: int | None = None, rate: float | None = None,
+        seconds: float | None = None, seed: int = 0,
     ) -> Job:  # fmt: skip
         """The job of asking MODEL the test texts: closed loop, or open loop at a rate."""
         return Job(
@@ -123,12 +123,10 @@ class Bench:
             processes=self.plan.client_processes,
         )
 
-    def peak_per_s(self, server: ServerProcess) -> float:
-        """Answers a second in a closed loop, measured now, in half the time of an arm."""
-        job = self.load(
-            server, concurrency=PEAK_CONCURRENCY, seconds=max(self.plan.seconds / 2, 0.3)
-        )
-        return run_checked(job).per_s
+    def peak(self, server: ServerProcess) -> Outcome:
+        """What a closed loop at PEAK_CONCURRENCY gets now, in half the time of an arm."""
+        seconds = max(self.plan.seconds / 2, 0.3)
+        return run_checked(self.load(server, concurrency=PEAK_CONCURRENCY, seconds=seconds))
 
     def settings(self) -> dict[str, Any]:
         """What the results repeat."""

@@ -25,7 +25,9 @@ class Outcome:
     """What all client processes saw together.
 
     Attributes:
-        latencies_s: float64 (answers,).
+        latencies_s: float64 (answers,): from due to answered.
+        queued_s: float64 (answers,): what the server says they waited for the engine.
+        computed_s: float64 (answers,): what it says that their batch took.
         failures: How many calls failed, by status.
         served: How often each "version.revision" answered.
         cpu_s: CPU seconds of the client processes.
@@ -33,6 +35,8 @@ class Outcome:
     """
 
     latencies_s: NDArray[np.float64]
+    queued_s: NDArray[np.float64]
+    computed_s: NDArray[np.float64]
     failures: dict[str, int]
     served: dict[str, int]
     cpu_s: float
@@ -63,6 +67,8 @@ class Outcome:
             served.update(result.served)
         return Outcome(
             np.concatenate([np.asarray(result.latencies_s) for result in results]),
+            np.concatenate([np.asarray(result.queued_s) for result in results]),
+            np.concatenate([np.asarray(result.computed_s) for result in results]),
             dict(failures),
             dict(served),
             sum(result.cpu_s for result in results),

@@ -61,6 +61,8 @@ class Result:
     Attributes:
         latencies_s: Of the answers that arrived in that time; an open loop's from when they were
             due, however late they were sent.
+        queued_s: Of the same answers, what the server says they waited for the engine.
+        computed_s: What it says that their batch took.
         failures: How many calls failed, by status.
         served: How often each "version.revision" answered.
         cpu_s: CPU seconds of this process.
@@ -68,6 +70,8 @@ class Result:
     """
 
     latencies_s: list[float]
+    queued_s: list[float]
+    computed_s: list[float]
     failures: dict[str, int]
     served: dict[str, int]
     cpu_s: float
@@ -162,17 +166,22 @@ def _cpu_s() -> float:
 
 
 def _result(samples: list[_Sample], cpu_s: float, seconds: float) -> Result:
-    good = [sample for sample in samples if not sample.failure]
-    failures = Counter(sample.failure for sample in samples if sample.failure)
-    served: Counter[str] = Counter()
-    for sample in good:
+    failures, served = Counter[str](), Counter[str]()
+    latencies, queued, computed = list[float](), list[float](), list[float]()
+    for sample in samples:
+        if sample.failure:
+            failures[sample.failure] += 1
+            continue
         (item,) = pb.PredictResponse.FromString(sample.reply).items
-        if item.HasField("prediction"):
-            served[f"{item.prediction.version}.{item.prediction.revision}"] += 1
-        else:
+        if item.HasField("error"):
             failures[f"ITEM_{item.error.code}"] += 1
-    spans = [sample.ended - sample.due for sample in good]
-    return Result(spans, dict(failures), dict(served), cpu_s, seconds)
+            continue
+        answer = item.prediction
+        served[f"{answer.version}.{answer.revision}"] += 1
+        latencies.append(sample.ended - sample.due)
+        queued.append(answer.queue_time.ToNanoseconds() / 1e9)
+        computed.append(answer.compute_time.ToNanoseconds() / 1e9)
+    return Result(latencies, queued, computed, dict(failures), dict(served), cpu_s, seconds)
 
 
 def main() -> None:

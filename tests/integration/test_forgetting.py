@@ -214,6 +214,7 @@ def test_a_pending_deletion_is_not_undone_by_restarts(tmp_path, word):
             before = answers(client, model, TEXTS)
             ids[model] = confide(client, model, word)
             vectors += secret_vectors(home, client, model)
+        client.import_anchor("saved", [(f"we move out in week {n}", "moving") for n in range(5)])
         client.promote("saved")
         with held(server.server.adapt_pid):
             for model in models:
@@ -233,6 +234,12 @@ def test_a_pending_deletion_is_not_undone_by_restarts(tmp_path, word):
     with running(home, example=False) as server, server.client() as client:
         for model in models:
             wait_for(client, model, caught_up)
+    # Saved on the way down, although the version before knew more of the anchor set.
+    with running(home, example=False, adapt=False) as server, server.client() as client:
+        assert client.get_model("saved").version == 4
+        assert distance_to(client, "saved", before) < TOLERANCE
+    with running(home, example=False) as server, server.client() as client:
+        for model in models:
             assert distance_to(client, model, before) < TOLERANCE
             done = client.delete(model, ids[model])
             head = saved_head(home, model, done.served_version)

@@ -102,6 +102,15 @@ def test_a_promoted_candidate_serves_again_after_a_restart(tmp_path):
         for model in ("gated", "by-hand"):
             assert client.get_model(model).version == 3
             assert distance(answers(client, model, TEXTS), expected) < 1e-4
+        # The lane of the one is worse by its anchor set; for the other nobody can tell.
+        served = [
+            client.submit(
+                model=model, text="is it lost", label="lost", wait=True, timeout_s=1
+            ).served
+            for model in ("gated", "by-hand")
+        ]
+        assert served == [False, True]
+        assert distance(answers(client, "gated", TEXTS), expected) < 1e-4
 
 
 def constant(head: Head) -> Head:

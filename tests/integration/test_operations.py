@@ -195,7 +195,7 @@ def test_a_client_that_vanishes_is_logged_as_one_line_without_texts(process, cli
         with grpc.insecure_channel(process.target) as channel:
             call = channel.stream_stream("/honed.v1.Inference/PredictStream")(
                 inference_pb2.PredictRequest(
-                    model=MODEL, texts=[MARKER] * 200, include_embedding=True
+                    model=MODEL, texts=[MARKER] * 20, include_embedding=True
                 ).SerializeToString()
                 for _ in range(20)
             )

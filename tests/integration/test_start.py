@@ -77,11 +77,10 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_running(tmp_path, enc
     flags = ["--home", str(tmp_path / "two"), "--no-example", "--encoder", str(encoder)]
     with closing(start(tmp_path / "one", encoder)) as one:
         for name, port in (("port", one.server.port), ("http_port", one.server.http_port)):
-            other = {"port": "0", "http_port": "0", name: str(port)}
-            ports = [part for k, v in other.items() for part in (f"--{k.replace('_', '-')}", v)]
-            assert str(port) in refused(*flags, *ports)
             with pytest.raises(StartError, match=str(port)):
                 start(tmp_path / "two", encoder, **{name: port})
+        flags += ["--http-port", "0", "--port", str(one.server.port)]
+        assert f"gRPC cannot listen on 127.0.0.1:{one.server.port}" in refused(*flags)
     # The folder is free again: what had been started was ended.
     with closing(start(tmp_path / "two", encoder)) as two, two.client() as client:
         assert client.list_models() == []
@@ -135,8 +134,14 @@ def test_a_damaged_store_ends_the_command_with_one_line(home, encoder):
     assert f"{home / 'feedback.sqlite'} is damaged" in line
 
 
-@pytest.mark.parametrize("damage", [damage_header, damage_page, cut_off])
-@pytest.mark.parametrize("store", ["predictions.sqlite", "adapt/adapt.sqlite"])
+@pytest.mark.parametrize(
+    ("store", "damage"),
+    [
+        ("predictions.sqlite", damage_header),
+        ("predictions.sqlite", damage_page),
+        ("adapt/adapt.sqlite", cut_off),
+    ],
+)
 def test_what_can_be_lost_is_begun_anew(home, encoder, store, damage):
     damage(home / store)
     with closing(start(home, encoder)) as server, server.client() as client:
@@ -168,20 +173,23 @@ def unserved(client: Client, model: str, file: Path) -> None:
         assert "restore it from a backup" in error.message
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "packed.onnx"])
-def test_a_damaged_encoder_is_named_and_the_other_models_serve(tmp_path, home, encoder, name):
+def test_a_damaged_encoder_is_named_and_the_other_models_serve(tmp_path, home, encoder):
+    damaged = {}
     with closing(start(home, encoder)) as server, server.client() as client:
-        digest = make_encoder(home, tmp_path, 1)
-        client.create_model("other", encoder_digest=digest)
-        teach(client, "other", LABELS)
-    file = home / "encoders" / digest / name
-    whole = flip(file)
+        for n, name in enumerate(("model.safetensors", "tokenizer.json", "packed.onnx"), start=1):
+            digest = make_encoder(home, tmp_path, n)
+            client.create_model(f"other-{n}", encoder_digest=digest)
+            teach(client, f"other-{n}", LABELS)
+            damaged[f"other-{n}"] = home / "encoders" / digest / name
+    whole = {file: flip(file) for file in damaged.values()}
     with closing(start(home, encoder)) as server, server.client() as client:
-        unserved(client, "other", file)
+        for model, file in damaged.items():
+            unserved(client, model, file)
         assert client.predict("m", "word").label
-    file.write_bytes(whole)
+    for file, data in whole.items():
+        file.write_bytes(data)
     with closing(start(home, encoder)) as server, server.client() as client:
-        assert client.predict("other", "word").label
+        assert all(client.predict(model, "word").label for model in damaged)
 
 
 def test_the_damaged_default_encoder_is_imported_again(home, encoder):

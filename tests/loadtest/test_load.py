@@ -31,16 +31,17 @@ def test_jobs_of_different_seeds_never_share_arrivals():
 
 
 def test_results_add_up():
-    one = Result([0.001, 0.003], {"UNAVAILABLE": 1}, {"1.7": 2}, cpu_s=0.5, seconds=2.0)
-    other = Result([0.002], {}, {"1.7": 1, "1.8": 1}, cpu_s=0.25, seconds=2.0)
+    one = Result([0.1, 0.3], [0.0, 0.2], [0.1, 0.1], {"UNAVAILABLE": 1}, {"1.7": 2}, 0.5, 2.0)
+    other = Result([0.2], [0.1], [0.1], {}, {"1.7": 1, "1.8": 1}, 0.25, 2.0)
     both = Outcome.of([one, other])
-    assert sorted(both.latencies_s) == [0.001, 0.002, 0.003]
+    assert both.latencies_s.tolist() == [0.1, 0.3, 0.2]
+    assert both.queued_s.tolist() == [0.0, 0.2, 0.1]
     assert (both.per_s, both.cpu_share, both.cpu_ms_per_request) == (1.5, 0.375, 250)
     assert both.failures == {"UNAVAILABLE": 1}
     assert both.served == {"1.7": 3, "1.8": 1}
 
 
 def test_failures_are_not_passed_over():
-    failed = Outcome.of([Result([0.1], {"UNAVAILABLE": 1}, {}, 0.0, 1.0)])
+    failed = Outcome.of([Result([0.1], [0], [0], {"UNAVAILABLE": 1}, {}, 0.0, 1.0)])
     with pytest.raises(RuntimeError, match="UNAVAILABLE"):
         checked(failed)

@@ -39,7 +39,7 @@ def run(bench: Bench) -> dict[str, Any]:
     """Labels on an idle server, then beside half of the load that it can bear."""
     labels = cycle(bench.labels)
     with bench.learned_server() as server:
-        peak = bench.peak_per_s(server)
+        peak = bench.peak(server).per_s
         idle = _submit_all(bench, server, labels)
         job = bench.load(server, rate=LOAD * peak, seconds=_FOR_EVER_S)
         with Load(replace(job, warm_s=0)) as load:

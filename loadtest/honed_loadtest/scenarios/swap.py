@@ -57,7 +57,7 @@ def _learned(bench: Bench) -> dict[str, Any]:
 
 def _pairs(bench: Bench, server: ServerProcess, disturb: Disturb) -> dict[str, Any]:
     """Rounds of two arms, the order changing from one to the next."""
-    peak = bench.peak_per_s(server)
+    peak = bench.peak(server).per_s
     found: dict[str, list[Outcome]] = {"without": [], "with": []}
     for n in range(bench.plan.rounds):
         for arm in ("without", "with") if n % 2 else ("with", "without"):
