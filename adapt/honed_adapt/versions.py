@@ -147,6 +147,11 @@ def load_version(
     return _read(path, model, version, manifest_sha256)
 
 
+def remove_model(root: Path, model: str) -> None:
+    """Removes all versions of a model that is no longer on record; its heads name its labels."""
+    shutil.rmtree(folder(root, model, 1).parents[1], ignore_errors=True)
+
+
 def clear_unrecorded(root: Path, model: str, version: int) -> None:
     """Removes a folder that no record names: a crash came between its rename and its record."""
     shutil.rmtree(folder(root, model, version), ignore_errors=True)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from honed_adapt import versions
 from honed_adapt.feedback import Record, UnknownFeedback
 from honed_adapt.messages import Wake
 from honed_server.catalogue import Catalogue, Entry, decision
@@ -81,6 +82,7 @@ class Forgetting:
             await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
             c.table.remove(name)
+            await asyncio.to_thread(versions.remove_model, c.home / "models", name)
         c.tell_adapt(c.models_message())
         return forgotten
 

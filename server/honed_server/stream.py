@@ -23,7 +23,6 @@ async def answer_each(
 
     async def one(request: RequestT) -> None:
         answers.put_nowait(await answer(request))
-        free.release()
 
     async def read() -> None:
         try:
@@ -38,6 +37,7 @@ async def answer_each(
     try:
         while (response := await answers.get()) is not None:
             yield response
+            free.release()  # only now: answers that the caller does not read must not pile up
         try:
             await reader
         except BaseExceptionGroup as group:

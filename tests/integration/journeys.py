@@ -165,9 +165,10 @@ def states(client: Client, model: str) -> list[str]:
 
 
 def files_holding(home: Path, wanted: str | bytes) -> list[str]:
-    """Files of a data folder that hold these bytes."""
+    """Files of a data folder, its encoders left out, that hold these bytes."""
     wanted = wanted.encode() if isinstance(wanted, str) else wanted
-    files = [path for path in home.rglob("*") if path.is_file()]
+    places = [path for path in home.iterdir() if path.name != "encoders"]
+    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
     assert files, f"{home} is empty"
     return [str(path.relative_to(home)) for path in files if wanted in path.read_bytes()]
 

@@ -256,6 +256,7 @@ def test_a_deleted_model_is_forgotten_and_its_name_stays_taken(server, client, n
     client.import_anchor(name, [(f"{word} is an anchor", "track")])
     unread = client.predict(name, f"{word} Lane again")
     assert client.delete_model(name, requested_by="ada") == len(BASE) + 4
+    assert not (server.config.home / "models" / name).exists()
     assert files_holding(home, word) == []
     ask_until(lambda: holding(home, vectors) == [])
     assert name not in [model.name for model in client.list_models()]
