@@ -64,7 +64,10 @@ def open_writer(path: Path, schema: Sequence[str], synchronous: str) -> apsw.Con
     """
     check_library(apsw.sqlite_lib_version())
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = apsw.Connection(str(path))
+    try:
+        connection = apsw.Connection(str(path))
+    except apsw.CantOpenError as error:
+        raise damaged(path, str(error)) from error
     try:
         _prepare(connection, path, schema, synchronous)
     except apsw.Error as error:
