@@ -64,7 +64,7 @@ class Tuning:
 
     shrinkage: Shrinkage = field(default_factory=Shrinkage)
     temperature: TemperaturePrior = field(default_factory=TemperaturePrior)
-    sample_rows: int = 512
+    sample_rows: int = 256
 
 
 class Lane:

@@ -102,6 +102,8 @@ def _session(files: EncoderFiles, threads: int, spin: bool) -> onnxruntime.Infer
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    # Spin within a run, not after it: then the core is another process's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(
         str(files.graph), options, providers=["CPUExecutionProvider"]
     )
