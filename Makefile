@@ -32,10 +32,11 @@ test: $(VENV)/dev.stamp build/protoc/stamp ## run the tests
 	@$(BIN)/python -m pytest -q
 test-long: $(VENV)/dev.stamp ## run the long proofs (10,000 swaps)
 	@$(BIN)/python -m pytest -q -m long
-check: $(VENV)/dev.stamp ## lint, types, import contracts, generated code
+check: $(VENV)/dev.stamp build/protoc/stamp ## lint, types, import contracts, generated code, docs
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/proto tests/test_docs.py
 format: $(VENV)/dev.stamp ## rewrite the code in house style
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
 build/protoc/stamp:
