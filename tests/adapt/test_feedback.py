@@ -1,11 +1,10 @@
-import os
 import random
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from honed_adapt.feedback import (
 )
 from honed_adapt.sqlite import StoreDamaged, StoreFull
 from power_loss import forgetful_disk
+from small_disk import small_disk
 
 
 def item(key: str, text: str = "hello", label: str = "greeting", **more) -> NewFeedback:
@@ -342,23 +342,9 @@ def fill(log: FeedbackLog, acknowledged: list[Ack]) -> None:
         acknowledged += submit(log, long_item(len(acknowledged)))
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        message = "a full disk needs a real small tmpfs, and mounting one is not permitted here"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_refuses_clearly_loses_nothing_and_recovers(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "2m") as disk:
+    with small_disk(tmp_path / "disk", "2m") as mounted:
+        disk = mounted.folder
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(600_000))
         log = FeedbackLog(disk / "feedback.sqlite")

@@ -1,8 +1,5 @@
 """The cache of vectors: what goes in comes out, and what was erased is in no file."""
 
-import contextlib
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +7,7 @@ import pytest
 
 from honed_adapt.store_errors import StoreFull
 from honed_adapt.vectors import Vector, VectorStore
+from small_disk import small_disk
 
 HIDDEN = 384
 
@@ -120,33 +118,18 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
         assert store.load("m", "e", [1]).keys() == {1}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-
-
-def test_a_full_disk_keeps_no_vector_and_claims_no_erasure(small_disk: Path) -> None:
-    with VectorStore(small_disk / "adapt.sqlite") as store:
+def test_a_full_disk_keeps_no_vector_and_claims_no_erasure(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", "1m") as disk,
+        VectorStore(disk.folder / "adapt.sqlite") as store,
+    ):
         store.put("m", "e", dict(enumerate(vectors(100))))
-        filler = small_disk / "filler"
-        fill(filler)
+        disk.fill()
         store.put("m", "e", dict(enumerate(vectors(100), 100)))
         with pytest.raises(StoreFull):
             store.delete("m", range(90))
         assert len(store.load("m", "e", range(200))) == 100
-        filler.unlink()
+        disk.free()
         store.delete("m", range(90))
         store.put("m", "e", {100: vectors(1)[0]})
         assert len(store.load("m", "e", range(200))) == 11
