@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from time import monotonic
 
-from google.protobuf.duration_pb2 import Duration
-
 from honed_proto.v1 import inference_pb2 as pb
 from honed_server import validate
 from honed_server.admission import Admission
@@ -180,7 +178,7 @@ class InferenceService:
                 continue
             prediction_id = self._ids.new()
             logged.append((prediction_id, outcome))
-            response.items.add().prediction.CopyFrom(_prediction(prediction_id, outcome))
+            _fill(response.items.add().prediction, prediction_id, outcome)
         if logged:
             asyncio.get_running_loop().call_soon(self._log, logged)
         return response
@@ -203,19 +201,18 @@ def _empty(i: int) -> InvalidRequest:
     )
 
 
-def _prediction(prediction_id: str, answer: Answer) -> pb.Prediction:
+def _fill(prediction: pb.Prediction, prediction_id: str, answer: Answer) -> None:
+    """Writes an answer into its place in the response, so that nothing is copied."""
     generation, row = answer.generation, answer.row
-    prediction = pb.Prediction(
-        prediction_id=prediction_id,
-        model=generation.model,
-        version=generation.version,
-        revision=generation.revision,
-        label_set_version=generation.label_set_version,
-        num_tokens=row.ids.size,
-        truncated=row.truncated,
-        queue_time=_duration(answer.started - row.request.admitted),
-        compute_time=_duration(answer.compute_s),
-    )
+    prediction.prediction_id = prediction_id
+    prediction.model = generation.model
+    prediction.version = generation.version
+    prediction.revision = generation.revision
+    prediction.label_set_version = generation.label_set_version
+    prediction.num_tokens = row.ids.size
+    prediction.truncated = row.truncated
+    prediction.queue_time.FromNanoseconds(int((answer.started - row.request.admitted) * 1e9))
+    prediction.compute_time.FromNanoseconds(int(answer.compute_s * 1e9))
     for label, probability in zip(answer.labels, answer.probabilities, strict=True):
         prediction.scores.add(label=label, probability=probability)
     if answer.logits is not None:
@@ -223,9 +220,3 @@ def _prediction(prediction_id: str, answer: Answer) -> pb.Prediction:
         prediction.logit_labels.extend(generation.head.labels)
     if answer.embedding is not None:
         prediction.embedding = answer.embedding.astype("<f4").tobytes()
-    return prediction
-
-
-def _duration(seconds: float) -> Duration:
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
