@@ -112,6 +112,6 @@ def plant(story: Story, what: str | None) -> None:
         first, *rest = answer.prediction.scores
         scores = (replace(first, probability=first.probability / 2), *rest)
         mixed = replace(answer.prediction, scores=scores)
-        story.answers[middle] = replace(answer, prediction=mixed)
-        story.answers.append(replace(answer, client=-1))
+        # Beside the true answer, which stands first, so that just this one differs.
+        story.answers.append(replace(answer, client=-1, prediction=mixed))
         story.sent[-1] = 1
