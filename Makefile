@@ -20,7 +20,7 @@ $(VENV)/serve.stamp: pyproject.toml constraints.txt
 
 $(VENV)/dev.stamp: $(VENV)/serve.stamp
 	$(PIP) -c constraints.txt '$(TORCH)'
-	$(PIP) -c constraints.txt -e '.[server,dev]'
+	$(PIP) -c constraints.txt -e '.[server,bench,docs,dev]'
 	@touch $@
 
 setup: $(VENV)/dev.stamp ## make the whole development environment

@@ -44,7 +44,7 @@ class Prediction:
         compute_time_s: Seconds of the batch that computed this answer.
         logits: If asked: logits of all labels in the order of `logit_labels`, else empty.
         logit_labels: If asked: all labels of the model, else empty.
-        embedding: If asked: the pooled, L2-normalised vector, else empty.
+        embedding: If asked: the vector of the text that the head reads, else empty.
     """
 
     prediction_id: str

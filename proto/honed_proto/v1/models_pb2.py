@@ -25,51 +25,65 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhoned_proto/v1/models.proto\x12\x08honed.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x19\n\x11label_set_version\x18\x04 \x01(\x04\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x06 \x01(\t\x12\x13\n\x0bhidden_size\x18\x07 \x01(\r\x12\x13\n\x0btemperature\x18\x08 \x01(\x02\x12\x15\n\rclosed_labels\x18\t \x01(\x08\x12\x19\n\x11\x61\x64\x61ptation_paused\x18\n \x01(\x08\x12\x14\n\x0csuspect_from\x18\x0b \x01(\x04\x12\x12\n\nsuspect_to\x18\x0c \x01(\x04\x12\x14\n\x0clog_position\x18\r \x01(\x04\x12\x17\n\x0f\x61nchor_examples\x18\x0e \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61\x64\x61pt_state\x18\x10 \x01(\t\"a\n\x12\x43reateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x15\n\rclosed_labels\x18\x04 \x01(\x08\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.honed.v1.Model\"8\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\"1\n\x13\x44\x65leteModelResponse\x12\x1a\n\x12\x66orgotten_feedback\x18\x01 \x01(\x04\"$\n\x13ListVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"b\n\x14ListVersionsResponse\x12#\n\x08versions\x18\x01 \x03(\x0b\x32\x11.honed.v1.Version\x12%\n\tdecisions\x18\x02 \x03(\x0b\x32\x12.honed.v1.Decision\"\x87\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.honed.v1.VersionState\x12\x0e\n\x06parent\x18\x03 \x01(\x04\x12\x16\n\x0e\x65ncoder_digest\x18\x04 \x01(\t\x12\x14\n\x0clog_position\x18\x05 \x01(\x04\x12\x12\n\nnum_labels\x18\x06 \x01(\r\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x18\n\x10tainted_position\x18\n \x01(\x04\"\xae\x01\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0cnumbers_json\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x0ePromoteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"G\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"=\n\x16PauseAdaptationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\"t\n\x17ResumeAdaptationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x19\n\x11\x65xclude_suspected\x18\x02 \x01(\x08\x12\x19\n\x11\x65xclude_submitter\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"\x1d\n\x0cWatchRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xc6\x02\n\nModelEvent\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.honed.v1.ModelEvent.Kind\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.honed.v1.Model\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_SNAPSHOT\x10\x01\x12\x11\n\rKIND_REVISION\x10\x02\x12\x10\n\x0cKIND_VERSION\x10\x03\x12\x11\n\rKIND_ROLLBACK\x10\x04\x12\x0f\n\x0bKIND_PAUSED\x10\x05\x12\x10\n\x0cKIND_RESUMED\x10\x06\x12\x10\n\x0cKIND_CREATED\x10\x07\x12\x10\n\x0cKIND_DELETED\x10\x08\x12\x14\n\x10KIND_QUARANTINED\x10\t*\xb5\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_CANDIDATE\x10\x01\x12\x18\n\x14VERSION_STATE_ACTIVE\x10\x02\x12\x19\n\x15VERSION_STATE_RETIRED\x10\x03\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x04\x12\x19\n\x15VERSION_STATE_DAMAGED\x10\x05\x32\x82\x05\n\x06Models\x12\x37\n\x06\x43reate\x12\x1c.honed.v1.CreateModelRequest\x1a\x0f.honed.v1.Model\x12\x31\n\x03Get\x12\x19.honed.v1.GetModelRequest\x1a\x0f.honed.v1.Model\x12\x41\n\x04List\x12\x1b.honed.v1.ListModelsRequest\x1a\x1c.honed.v1.ListModelsResponse\x12\x45\n\x06\x44\x65lete\x12\x1c.honed.v1.DeleteModelRequest\x1a\x1d.honed.v1.DeleteModelResponse\x12M\n\x0cListVersions\x12\x1d.honed.v1.ListVersionsRequest\x1a\x1e.honed.v1.ListVersionsResponse\x12\x34\n\x07Promote\x12\x18.honed.v1.PromoteRequest\x1a\x0f.honed.v1.Model\x12\x36\n\x08Rollback\x12\x19.honed.v1.RollbackRequest\x1a\x0f.honed.v1.Model\x12\x44\n\x0fPauseAdaptation\x12 .honed.v1.PauseAdaptationRequest\x1a\x0f.honed.v1.Model\x12\x46\n\x10ResumeAdaptation\x12!.honed.v1.ResumeAdaptationRequest\x1a\x0f.honed.v1.Model\x12\x37\n\x05Watch\x12\x16.honed.v1.WatchRequest\x1a\x14.honed.v1.ModelEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhoned_proto/v1/models.proto\x12\x08honed.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x19\n\x11label_set_version\x18\x04 \x01(\x04\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x06 \x01(\t\x12\x13\n\x0bhidden_size\x18\x07 \x01(\r\x12\x13\n\x0btemperature\x18\x08 \x01(\x02\x12\x15\n\rclosed_labels\x18\t \x01(\x08\x12\x19\n\x11\x61\x64\x61ptation_paused\x18\n \x01(\x08\x12\x14\n\x0csuspect_from\x18\x0b \x01(\x04\x12\x12\n\nsuspect_to\x18\x0c \x01(\x04\x12\x14\n\x0clog_position\x18\r \x01(\x04\x12\x17\n\x0f\x61nchor_examples\x18\x0e \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61\x64\x61pt_state\x18\x10 \x01(\t\x12\x12\n\nmax_tokens\x18\x11 \x01(\r\x12\x18\n\x10own_head_version\x18\x12 \x01(\x04\x12\x16\n\x0elearned_weight\x18\x13 \x01(\x01\x12\x18\n\x10learned_evidence\x18\x14 \x01(\x01\"a\n\x12\x43reateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x15\n\rclosed_labels\x18\x04 \x01(\x08\"7\n\tFileEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\'\n\tFileChunk\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"o\n\x12ImportModelRequest\x12+\n\x05start\x18\x01 \x01(\x0b\x32\x1a.honed.v1.ImportModelStartH\x00\x12$\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x13.honed.v1.FileChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x10ImportModelStart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x13.honed.v1.FileEntry\x12\x14\n\x0cwithout_head\x18\x03 \x01(\x08\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x15\n\rclosed_labels\x18\x05 \x01(\x08\"4\n\x12\x45xportModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\"p\n\x13\x45xportModelResponse\x12+\n\x05start\x18\x01 \x01(\x0b\x32\x1a.honed.v1.ExportModelStartH\x00\x12$\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x13.honed.v1.FileChunkH\x00\x42\x06\n\x04part\"h\n\x10\x45xportModelStart\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\"\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x13.honed.v1.FileEntry\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.honed.v1.Model\"8\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\"1\n\x13\x44\x65leteModelResponse\x12\x1a\n\x12\x66orgotten_feedback\x18\x01 \x01(\x04\"$\n\x13ListVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"b\n\x14ListVersionsResponse\x12#\n\x08versions\x18\x01 \x03(\x0b\x32\x11.honed.v1.Version\x12%\n\tdecisions\x18\x02 \x03(\x0b\x32\x12.honed.v1.Decision\"\x87\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.honed.v1.VersionState\x12\x0e\n\x06parent\x18\x03 \x01(\x04\x12\x16\n\x0e\x65ncoder_digest\x18\x04 \x01(\t\x12\x14\n\x0clog_position\x18\x05 \x01(\x04\x12\x12\n\nnum_labels\x18\x06 \x01(\r\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\x12\x18\n\x10tainted_position\x18\n \x01(\x04\"\xae\x01\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0cnumbers_json\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x0ePromoteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"G\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"=\n\x16PauseAdaptationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\"t\n\x17ResumeAdaptationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x19\n\x11\x65xclude_suspected\x18\x02 \x01(\x08\x12\x19\n\x11\x65xclude_submitter\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"\x1d\n\x0cWatchRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xc6\x02\n\nModelEvent\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.honed.v1.ModelEvent.Kind\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.honed.v1.Model\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_SNAPSHOT\x10\x01\x12\x11\n\rKIND_REVISION\x10\x02\x12\x10\n\x0cKIND_VERSION\x10\x03\x12\x11\n\rKIND_ROLLBACK\x10\x04\x12\x0f\n\x0bKIND_PAUSED\x10\x05\x12\x10\n\x0cKIND_RESUMED\x10\x06\x12\x10\n\x0cKIND_CREATED\x10\x07\x12\x10\n\x0cKIND_DELETED\x10\x08\x12\x14\n\x10KIND_QUARANTINED\x10\t*\xb5\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_CANDIDATE\x10\x01\x12\x18\n\x14VERSION_STATE_ACTIVE\x10\x02\x12\x19\n\x15VERSION_STATE_RETIRED\x10\x03\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x04\x12\x19\n\x15VERSION_STATE_DAMAGED\x10\x05\x32\x86\x06\n\x06Models\x12\x37\n\x06\x43reate\x12\x1c.honed.v1.CreateModelRequest\x1a\x0f.honed.v1.Model\x12\x39\n\x06Import\x12\x1c.honed.v1.ImportModelRequest\x1a\x0f.honed.v1.Model(\x01\x12G\n\x06\x45xport\x12\x1c.honed.v1.ExportModelRequest\x1a\x1d.honed.v1.ExportModelResponse0\x01\x12\x31\n\x03Get\x12\x19.honed.v1.GetModelRequest\x1a\x0f.honed.v1.Model\x12\x41\n\x04List\x12\x1b.honed.v1.ListModelsRequest\x1a\x1c.honed.v1.ListModelsResponse\x12\x45\n\x06\x44\x65lete\x12\x1c.honed.v1.DeleteModelRequest\x1a\x1d.honed.v1.DeleteModelResponse\x12M\n\x0cListVersions\x12\x1d.honed.v1.ListVersionsRequest\x1a\x1e.honed.v1.ListVersionsResponse\x12\x34\n\x07Promote\x12\x18.honed.v1.PromoteRequest\x1a\x0f.honed.v1.Model\x12\x36\n\x08Rollback\x12\x19.honed.v1.RollbackRequest\x1a\x0f.honed.v1.Model\x12\x44\n\x0fPauseAdaptation\x12 .honed.v1.PauseAdaptationRequest\x1a\x0f.honed.v1.Model\x12\x46\n\x10ResumeAdaptation\x12!.honed.v1.ResumeAdaptationRequest\x1a\x0f.honed.v1.Model\x12\x37\n\x05Watch\x12\x16.honed.v1.WatchRequest\x1a\x14.honed.v1.ModelEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'honed_proto.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERSIONSTATE']._serialized_start=2036
-  _globals['_VERSIONSTATE']._serialized_end=2217
+  _globals['_VERSIONSTATE']._serialized_start=2749
+  _globals['_VERSIONSTATE']._serialized_end=2930
   _globals['_MODEL']._serialized_start=75
-  _globals['_MODEL']._serialized_end=449
-  _globals['_CREATEMODELREQUEST']._serialized_start=451
-  _globals['_CREATEMODELREQUEST']._serialized_end=548
-  _globals['_GETMODELREQUEST']._serialized_start=550
-  _globals['_GETMODELREQUEST']._serialized_end=581
-  _globals['_LISTMODELSREQUEST']._serialized_start=583
-  _globals['_LISTMODELSREQUEST']._serialized_end=602
-  _globals['_LISTMODELSRESPONSE']._serialized_start=604
-  _globals['_LISTMODELSRESPONSE']._serialized_end=657
-  _globals['_DELETEMODELREQUEST']._serialized_start=659
-  _globals['_DELETEMODELREQUEST']._serialized_end=715
-  _globals['_DELETEMODELRESPONSE']._serialized_start=717
-  _globals['_DELETEMODELRESPONSE']._serialized_end=766
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=768
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=804
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=806
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=904
-  _globals['_VERSION']._serialized_start=907
-  _globals['_VERSION']._serialized_end=1170
-  _globals['_DECISION']._serialized_start=1173
-  _globals['_DECISION']._serialized_end=1347
-  _globals['_PROMOTEREQUEST']._serialized_start=1349
-  _globals['_PROMOTEREQUEST']._serialized_end=1419
-  _globals['_ROLLBACKREQUEST']._serialized_start=1421
-  _globals['_ROLLBACKREQUEST']._serialized_end=1492
-  _globals['_PAUSEADAPTATIONREQUEST']._serialized_start=1494
-  _globals['_PAUSEADAPTATIONREQUEST']._serialized_end=1555
-  _globals['_RESUMEADAPTATIONREQUEST']._serialized_start=1557
-  _globals['_RESUMEADAPTATIONREQUEST']._serialized_end=1673
-  _globals['_WATCHREQUEST']._serialized_start=1675
-  _globals['_WATCHREQUEST']._serialized_end=1704
-  _globals['_MODELEVENT']._serialized_start=1707
-  _globals['_MODELEVENT']._serialized_end=2033
-  _globals['_MODELEVENT_KIND']._serialized_start=1837
-  _globals['_MODELEVENT_KIND']._serialized_end=2033
-  _globals['_MODELS']._serialized_start=2220
-  _globals['_MODELS']._serialized_end=2862
+  _globals['_MODEL']._serialized_end=545
+  _globals['_CREATEMODELREQUEST']._serialized_start=547
+  _globals['_CREATEMODELREQUEST']._serialized_end=644
+  _globals['_FILEENTRY']._serialized_start=646
+  _globals['_FILEENTRY']._serialized_end=701
+  _globals['_FILECHUNK']._serialized_start=703
+  _globals['_FILECHUNK']._serialized_end=742
+  _globals['_IMPORTMODELREQUEST']._serialized_start=744
+  _globals['_IMPORTMODELREQUEST']._serialized_end=855
+  _globals['_IMPORTMODELSTART']._serialized_start=858
+  _globals['_IMPORTMODELSTART']._serialized_end=987
+  _globals['_EXPORTMODELREQUEST']._serialized_start=989
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1041
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1043
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=1155
+  _globals['_EXPORTMODELSTART']._serialized_start=1157
+  _globals['_EXPORTMODELSTART']._serialized_end=1261
+  _globals['_GETMODELREQUEST']._serialized_start=1263
+  _globals['_GETMODELREQUEST']._serialized_end=1294
+  _globals['_LISTMODELSREQUEST']._serialized_start=1296
+  _globals['_LISTMODELSREQUEST']._serialized_end=1315
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1317
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1370
+  _globals['_DELETEMODELREQUEST']._serialized_start=1372
+  _globals['_DELETEMODELREQUEST']._serialized_end=1428
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1430
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1479
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1481
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1517
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1519
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1617
+  _globals['_VERSION']._serialized_start=1620
+  _globals['_VERSION']._serialized_end=1883
+  _globals['_DECISION']._serialized_start=1886
+  _globals['_DECISION']._serialized_end=2060
+  _globals['_PROMOTEREQUEST']._serialized_start=2062
+  _globals['_PROMOTEREQUEST']._serialized_end=2132
+  _globals['_ROLLBACKREQUEST']._serialized_start=2134
+  _globals['_ROLLBACKREQUEST']._serialized_end=2205
+  _globals['_PAUSEADAPTATIONREQUEST']._serialized_start=2207
+  _globals['_PAUSEADAPTATIONREQUEST']._serialized_end=2268
+  _globals['_RESUMEADAPTATIONREQUEST']._serialized_start=2270
+  _globals['_RESUMEADAPTATIONREQUEST']._serialized_end=2386
+  _globals['_WATCHREQUEST']._serialized_start=2388
+  _globals['_WATCHREQUEST']._serialized_end=2417
+  _globals['_MODELEVENT']._serialized_start=2420
+  _globals['_MODELEVENT']._serialized_end=2746
+  _globals['_MODELEVENT_KIND']._serialized_start=2550
+  _globals['_MODELEVENT_KIND']._serialized_end=2746
+  _globals['_MODELS']._serialized_start=2933
+  _globals['_MODELS']._serialized_end=3707
 # @@protoc_insertion_point(module_scope)

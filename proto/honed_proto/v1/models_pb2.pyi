@@ -26,7 +26,7 @@ VERSION_STATE_REFUSED: VersionState
 VERSION_STATE_DAMAGED: VersionState
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "revision", "label_set_version", "labels", "encoder_digest", "hidden_size", "temperature", "closed_labels", "adaptation_paused", "suspect_from", "suspect_to", "log_position", "anchor_examples", "create_time", "adapt_state")
+    __slots__ = ("name", "version", "revision", "label_set_version", "labels", "encoder_digest", "hidden_size", "temperature", "closed_labels", "adaptation_paused", "suspect_from", "suspect_to", "log_position", "anchor_examples", "create_time", "adapt_state", "max_tokens", "own_head_version", "learned_weight", "learned_evidence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,10 @@ class Model(_message.Message):
     ANCHOR_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ADAPT_STATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OWN_HEAD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     revision: int
@@ -59,7 +63,11 @@ class Model(_message.Message):
     anchor_examples: int
     create_time: _timestamp_pb2.Timestamp
     adapt_state: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., encoder_digest: _Optional[str] = ..., hidden_size: _Optional[int] = ..., temperature: _Optional[float] = ..., closed_labels: bool = ..., adaptation_paused: bool = ..., suspect_from: _Optional[int] = ..., suspect_to: _Optional[int] = ..., log_position: _Optional[int] = ..., anchor_examples: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., adapt_state: _Optional[str] = ...) -> None: ...
+    max_tokens: int
+    own_head_version: int
+    learned_weight: float
+    learned_evidence: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., encoder_digest: _Optional[str] = ..., hidden_size: _Optional[int] = ..., temperature: _Optional[float] = ..., closed_labels: bool = ..., adaptation_paused: bool = ..., suspect_from: _Optional[int] = ..., suspect_to: _Optional[int] = ..., log_position: _Optional[int] = ..., anchor_examples: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., adapt_state: _Optional[str] = ..., max_tokens: _Optional[int] = ..., own_head_version: _Optional[int] = ..., learned_weight: _Optional[float] = ..., learned_evidence: _Optional[float] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
     __slots__ = ("name", "encoder_digest", "labels", "closed_labels")
@@ -72,6 +80,74 @@ class CreateModelRequest(_message.Message):
     labels: _containers.RepeatedScalarFieldContainer[str]
     closed_labels: bool
     def __init__(self, name: _Optional[str] = ..., encoder_digest: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., closed_labels: bool = ...) -> None: ...
+
+class FileEntry(_message.Message):
+    __slots__ = ("path", "size", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size: int
+    sha256: str
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class FileChunk(_message.Message):
+    __slots__ = ("path", "data")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    data: bytes
+    def __init__(self, path: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ImportModelRequest(_message.Message):
+    __slots__ = ("start", "chunk")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    start: ImportModelStart
+    chunk: FileChunk
+    def __init__(self, start: _Optional[_Union[ImportModelStart, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
+
+class ImportModelStart(_message.Message):
+    __slots__ = ("name", "files", "without_head", "labels", "closed_labels")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_HEAD_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    files: _containers.RepeatedCompositeFieldContainer[FileEntry]
+    without_head: bool
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    closed_labels: bool
+    def __init__(self, name: _Optional[str] = ..., files: _Optional[_Iterable[_Union[FileEntry, _Mapping]]] = ..., without_head: bool = ..., labels: _Optional[_Iterable[str]] = ..., closed_labels: bool = ...) -> None: ...
+
+class ExportModelRequest(_message.Message):
+    __slots__ = ("model", "version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class ExportModelResponse(_message.Message):
+    __slots__ = ("start", "chunk")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    start: ExportModelStart
+    chunk: FileChunk
+    def __init__(self, start: _Optional[_Union[ExportModelStart, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
+
+class ExportModelStart(_message.Message):
+    __slots__ = ("model", "version", "revision", "files")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    revision: int
+    files: _containers.RepeatedCompositeFieldContainer[FileEntry]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., files: _Optional[_Iterable[_Union[FileEntry, _Mapping]]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("name",)
