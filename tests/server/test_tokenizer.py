@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_oracle import real_texts
 from honed_adapt.encoder_store import default_source, import_encoder, open_encoder
 from honed_server.tokenizer import Tokenizer
+from oracle import real_texts
 
 CLS, SEP = 101, 102
 

@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from honed_adapt.checkpoint import Pooling
 from honed_adapt.encoder_store import EncoderFiles
 
 _ERROR = 3  # ONNX Runtime's log level: its warnings are about graphs, not about requests
@@ -28,6 +27,9 @@ class OnnxEncoder:
         threads: threads of one call, the caller's included.
         spin: whether idle threads of the session busy-wait for the next operator: less latency
             for more CPU.
+
+    Raises:
+        EncoderDamaged: if its vectors are not those that were recorded at import.
     """
 
     def __init__(self, files: EncoderFiles, *, threads: int = 1, spin: bool = False) -> None:
@@ -64,34 +66,60 @@ class OnnxEncoder:
         if not rows:
             return np.empty((0, self.hidden), np.float32)
         session = self._wide if lone else self._session
-        vectors: NDArray[np.float32]
-        (vectors,) = session.run(["vectors"], packed_inputs(rows, self._files.settings.pooling))
-        return vectors
+        return _run(session, self._files, rows)
 
 
-def packed_inputs(
-    rows: Sequence[NDArray[np.int64]], pooling: Pooling
+def _run(
+    session: onnxruntime.InferenceSession,
+    files: EncoderFiles,
+    rows: Sequence[NDArray[np.int64]],
+) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32]
+    (vectors,) = session.run(["vectors"], _packed_inputs(files, rows))
+    return vectors
+
+
+def _packed_inputs(
+    files: EncoderFiles, rows: Sequence[NDArray[np.int64]]
 ) -> Mapping[str, NDArray[np.int64] | NDArray[np.float32]]:
     """Lay texts one behind the other, as `honed_adapt.graph` describes its inputs."""
     lengths = np.array([row.size for row in rows])
     assert lengths.all(), "the tokenizer gives each text at least its special tokens"
     starts = np.cumsum(lengths) - lengths
     row_ids = np.repeat(np.arange(len(rows)), lengths)
-    tokens = np.arange(row_ids.size)
-    pool = np.zeros((len(rows), tokens.size), np.float32)
-    if pooling == "mean":
-        pool[row_ids, tokens] = 1 / lengths[row_ids]
+    input_ids = np.concatenate(rows)
+    pool = np.zeros((len(rows), input_ids.size), np.float32)
+    if files.settings.pooling == "mean":
+        pool[row_ids, np.arange(input_ids.size)] = 1 / lengths[row_ids]
     else:
         pool[np.arange(len(rows)), starts] = 1
     return {
-        "input_ids": np.concatenate(rows),
-        "position_ids": tokens - starts[row_ids],
+        "input_ids": input_ids,
+        "position_ids": _positions(input_ids, row_ids, starts, files.architecture.padding),
         "row_ids": row_ids,
         "pool": pool,
     }
 
 
+def _positions(
+    input_ids: NDArray[np.int64],
+    row_ids: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    padding: int,
+) -> NDArray[np.int64]:
+    """Count each text's tokens from `padding + 1`; the padding token itself has no place.
+
+    A user can write it ("<pad>"); RoBERTa then gives it the position `padding`.
+    """
+    counts = input_ids != padding
+    counted = np.cumsum(counts)
+    before = (counted - counts)[starts]
+    positions: NDArray[np.int64] = padding + (counted - before[row_ids]) * counts
+    return positions
+
+
 def _session(files: EncoderFiles, threads: int, spin: bool) -> onnxruntime.InferenceSession:
+    """A session that has proved itself; its first run, which allocates, is over as well."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -104,6 +132,8 @@ def _session(files: EncoderFiles, threads: int, spin: bool) -> onnxruntime.Infer
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     # Spin within a run, not after it: then the core is another process's.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(
+    session = onnxruntime.InferenceSession(
         str(files.graph), options, providers=["CPUExecutionProvider"]
     )
+    files.check(_run(session, files, files.probes.rows))
+    return session

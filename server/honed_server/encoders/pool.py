@@ -6,8 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
-import numpy as np
-
 from honed_adapt.encoder_store import EncoderDamaged, open_encoder
 from honed_server import validate
 from honed_server.encoders.onnx import OnnxEncoder
@@ -62,9 +60,14 @@ class EncoderPool:
                     loaded = await loop.run_in_executor(self._executor, self._load, digest)
                 except EncoderDamaged as error:
                     raise NotReady(str(error), reason="ENCODER_DAMAGED") from error
-                self._loaded = {d: e for d, e in self._loaded.items() if d in self._in_use()}
+                self.drop_unused()
                 self._loaded[digest] = loaded
             return self._loaded[digest]
+
+    def drop_unused(self) -> None:
+        """Frees the encoders that no generation uses."""
+        used = self._in_use()
+        self._loaded = {digest: one for digest, one in self._loaded.items() if digest in used}
 
     def _load(self, digest: str) -> LoadedEncoder:
         files = open_encoder(self._home, digest)
@@ -72,9 +75,4 @@ class EncoderPool:
         if self._cores > 1:
             # Spinning threads answer a lone text in 0.57 of the time; nothing else runs then.
             encoder = encoder.widened(self._cores, spin=True)
-        loaded = LoadedEncoder.of(encoder, Tokenizer(files))
-        # The first run of a session allocates; no request shall pay for that.
-        (warm,) = loaded.tokenizer.tokenise(["warm up"])
-        loaded.encoder.encode([np.resize(warm.ids, 64)] * 2)
-        loaded.encoder.encode([warm.ids], lone=True)
-        return loaded
+        return LoadedEncoder.of(encoder, Tokenizer(files))
