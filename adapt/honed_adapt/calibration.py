@@ -8,12 +8,14 @@ no refit: taking one row out is a rank-one change. Pure; float64 throughout.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.instant import Floats, Solution
+from honed_adapt.instant import Floats, Shrinkage, Solution
+from honed_adapt.present import Row, arrays
 
 _ROUNDS = 60
 _LOG_TOLERANCE = 1e-13
@@ -36,6 +38,22 @@ class TemperaturePrior:
     rows: float = 4.0
     lowest: float = 0.05
     highest: float = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Numbers of the instant lane's maths.
+
+    Attributes:
+        shrinkage: see `instant.Shrinkage`.
+        temperature: see `TemperaturePrior`.
+        sample_rows: rows that the temperature is found on: those of the smallest text hashes,
+            a random sample that depends on nothing but the rows present.
+    """
+
+    shrinkage: Shrinkage = field(default_factory=Shrinkage)
+    temperature: TemperaturePrior = field(default_factory=TemperaturePrior)
+    sample_rows: int = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +84,14 @@ class HeldOut:
     logits: Floats
     targets: NDArray[np.int64]
     weights: Floats
+
+
+def calibrate(solution: Solution, rows: Sequence[Row], prior: TemperaturePrior) -> float:
+    """Return the temperature of a solution, found on some of the rows that it was solved from."""
+    index = {label: at for at, label in enumerate(solution.labels)}
+    vectors, weights = arrays(rows)
+    targets = np.array([index[row.label] for row in rows])
+    return fit_temperature(leave_one_out(solution, Sample(vectors, targets, weights)), prior)
 
 
 def leave_one_out(solution: Solution, sample: Sample) -> HeldOut:

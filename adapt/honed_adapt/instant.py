@@ -79,15 +79,16 @@ class Sums:
             self.scatter[:] = 0.0  # an empty model keeps no rounding residue of what it forgot
 
     def classes(self, labels: Iterable[str]) -> Classes:
-        """Return count, weights and means of `labels`, in that order."""
-        sums = [self._classes[label] for label in labels]
+        """Return count, weights and means of `labels`, in that order; without rows all are 0."""
+        nothing = _ClassSums(np.zeros(self.hidden))
+        sums = [self._classes.get(label, nothing) for label in labels]
         weight = np.array([one.weight for one in sums])
         total = np.array([one.vectors for one in sums]).reshape(len(sums), self.hidden)
         return Classes(
             count=np.array([one.count for one in sums], np.int64),
             weight=weight,
             squares=np.array([one.squares for one in sums]),
-            mean=total / weight[:, None],
+            mean=total / np.where(weight > 0, weight, 1.0)[:, None],
         )
 
     def _move(self, labels: Sequence[str], vectors: Floats, weights: Floats, sign: int) -> None:
@@ -196,16 +197,19 @@ def solve(sums: Sums, labels: Sequence[str], prior: Prior) -> Solution:
 
     Args:
         sums: at least one row.
-        labels: all labels in `sums`, in the order that the head shall have.
+        labels: all labels in `sums`, in the order that the head shall have, and perhaps some that
+            have no row yet: their mean is the prior's, so they are what no other class explains.
         prior: see `data_prior`.
     """
-    assert set(labels) == sums.labels, "the caller's label order must name the labels in the sums"
+    assert set(labels) >= sums.labels, "the caller's label order must name the labels in the sums"
     classes = sums.classes(labels)
     leaning = (classes.weight + prior.mean_rows)[:, None]
     mean = (classes.weight[:, None] * classes.mean + prior.mean_rows * prior.centre) / leaning
     scatter = sums.scatter - (classes.mean * classes.weight[:, None]).T @ classes.mean
     scatter.flat[:: sums.hidden + 1] += prior.scatter_rows * prior.variance
-    freedom = float((classes.weight - classes.squares / classes.weight).sum()) + prior.scatter_rows
+    seen = classes.weight > 0
+    lost = classes.squares[seen] / classes.weight[seen]
+    freedom = float((classes.weight[seen] - lost).sum()) + prior.scatter_rows
     middle = mean.mean(axis=0)
     weight = freedom * np.linalg.solve(scatter, (mean - middle).T).T
     bias = -0.5 * np.einsum("ch,ch->c", weight, mean + middle)

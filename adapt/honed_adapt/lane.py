@@ -8,15 +8,17 @@ history, so a lane built anew from the log is the same lane.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.calibration import Sample, TemperaturePrior, fit_temperature, leave_one_out
+from honed_adapt.calibration import Tuning, calibrate
+from honed_adapt.evidence import ALONE, Weighing, combine
 from honed_adapt.head import Head
-from honed_adapt.instant import Shrinkage, Solution, data_prior, solve
-from honed_adapt.present import PresentRows, Row, arrays
+from honed_adapt.instant import Solution, data_prior, solve
+from honed_adapt.prequential import Prequential, mixable
+from honed_adapt.present import PresentRows, Row
 
 __all__ = ["Lane", "Outcome", "Refused", "Row", "Tuning"]
 
@@ -51,29 +53,17 @@ class Outcome:
     anchor_total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """Numbers of the lane's maths.
-
-    Attributes:
-        shrinkage: see `instant.Shrinkage`.
-        temperature: see `calibration.TemperaturePrior`.
-        sample_rows: rows that the temperature is found on: those of the smallest text hashes,
-            a random sample that depends on nothing but the rows present.
-    """
-
-    shrinkage: Shrinkage = field(default_factory=Shrinkage)
-    temperature: TemperaturePrior = field(default_factory=TemperaturePrior)
-    sample_rows: int = 256
-
-
 class Lane:
     """Learns labels one batch at a time, and forgets them exactly.
 
     Several labels for one text: all are kept, and the newest of the most trusted submitter counts.
 
+    Beside a base, which is a user's own head, what was learned counts as `evidence.py` weighs it;
+    while it does not count the base serves as it is.
+
     Args:
         hidden: length of a vector.
+        base: the head that what is learned is added to, None if there is none.
         guard_items: anchor answers that labels may cost, in all, below the best there was.
         trust: trust by submitter; others have 1.
         tuning: numbers of the maths.
@@ -83,6 +73,7 @@ class Lane:
         self,
         hidden: int,
         *,
+        base: Head | None = None,
         guard_items: int = 2,
         trust: Mapping[str, float] | None = None,
         tuning: Tuning | None = None,
@@ -95,6 +86,9 @@ class Lane:
         self._anchor_labels: list[str] = []
         self._reference = 0
         self._present = PresentRows(hidden, self._trust)
+        self._base = base
+        self._prequential = None if base is None else Prequential(base, self._tuning)
+        self._weighing: Weighing | None = None
         self._solution: Solution | None = None
         self._head: Head | None = None
 
@@ -110,11 +104,14 @@ class Lane:
     @property
     def anchor_correct(self) -> int:
         """How many anchor texts the present head answers rightly."""
-        solution = self.solution
-        if solution is None or not self._anchor_labels:
+        if not self._anchor_labels:
             return 0
-        best = (self._anchors @ solution.weight.T + solution.bias).argmax(axis=1)
-        answers = [solution.labels[index] for index in best]
+        # The temperature, which only a base needs here, is most of the cost of a head.
+        judged = self.solution if self._base is None else self.head
+        if judged is None:
+            return 0
+        best = (self._anchors @ judged.weight.T + judged.bias).argmax(axis=1)
+        answers = [judged.labels[index] for index in best]
         return sum(a == label for a, label in zip(answers, self._anchor_labels, strict=True))
 
     @property
@@ -128,25 +125,34 @@ class Lane:
         return self._reference
 
     @property
-    def solution(self) -> Solution | None:
-        """The present head before rounding, float64; None without rows.
+    def weighing(self) -> Weighing:
+        """How what was learned counts beside the base."""
+        if self._weighing is None:
+            self._weighing = (
+                self._prequential.weighing(self._present.in_log_order())
+                if self._prequential is not None
+                else ALONE
+            )
+        return self._weighing
 
-        Labels come in the order of their smallest position in effect.
+    @property
+    def solution(self) -> Solution | None:
+        """What the rows alone teach, before rounding, float64; None without rows.
+
+        The base's labels come first; others in the order of their smallest position in effect.
         """
         if self._solution is None and self._present.standing:
+            known = () if self._base is None else self._base.labels
+            labels = [*known, *(name for name in self._present.labels() if name not in known)]
             prior = data_prior(self._present.sums, self._tuning.shrinkage)
-            self._solution = solve(self._present.sums, self._present.labels(), prior)
+            self._solution = solve(self._present.sums, labels, prior)
         return self._solution
 
     @property
     def head(self) -> Head:
         """The head that serves what was learned."""
         if self._head is None:
-            solution = self.solution
-            if solution is None:
-                self._head = Head.empty(self.hidden)
-            else:
-                self._head = solution.head(self._temperature(solution))
+            self._head = self._make_head()
         return self._head
 
     def apply(self, rows: Sequence[Row]) -> Outcome:
@@ -202,12 +208,15 @@ class Lane:
 
     def _change(self, added: Iterable[Row], removed: Iterable[Row]) -> None:
         self._present.change(added, removed)
-        self._solution = self._head = None
+        self._weighing = self._solution = self._head = None
 
-    def _temperature(self, solution: Solution) -> float:
-        index = {label: at for at, label in enumerate(solution.labels)}
-        rows = self._present.sample(self._tuning.sample_rows)
-        vectors, weights = arrays(rows)
-        targets = np.array([index[row.label] for row in rows])
-        held_out = leave_one_out(solution, Sample(vectors, targets, weights))
-        return fit_temperature(held_out, self._tuning.temperature)
+    def _make_head(self) -> Head:
+        if self._base is not None and self.weighing.weight == 0:
+            return self._base
+        solution = self.solution
+        if solution is None:
+            return Head.empty(self.hidden)
+        sample = self._present.sample(self._tuning.sample_rows)
+        if self._base is None:
+            return solution.head(calibrate(solution, sample, self._tuning.temperature))
+        return combine(*mixable(self._base, solution, sample, self._tuning), self.weighing)

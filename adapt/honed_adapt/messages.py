@@ -33,8 +33,11 @@ class ModelState:
         epoch: grows whenever earlier offers became void (rollback, promotion, pause, resume).
         revision: what serves now.
         row_limit: last log position whose label may be learned; None when learning is on.
+        pinned_at: while learning is paused: log position at which that began. What is pinned lacks
+            all that was deleted up to there.
         anchor_set: number of the present anchor set; 0 when there is none.
         anchor_reference: most anchor answers right so far under that set, None if unknown.
+        own_head_version: version with the user's own head, 0 if the model came without one.
     """
 
     name: str
@@ -42,8 +45,10 @@ class ModelState:
     epoch: int
     revision: int
     row_limit: int | None
+    pinned_at: int
     anchor_set: int
     anchor_reference: int | None
+    own_head_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class Revision:
         revision: log position up to which every entry of the model has been considered.
         head: the head; its arrays travel as raw bytes.
         learned: labels in effect behind it.
+        learned_weight: how much they count beside the user's own head; 1 if there is none.
+        learned_evidence: for that, in nats; 0 if there is no own head.
         anchor_correct: anchor answers that it gets right, of `anchor_total`.
         quarantined: labels refused on the way to it.
     """
@@ -90,6 +97,8 @@ class Revision:
     anchor_correct: int
     anchor_total: int
     quarantined: tuple[Quarantine, ...] = ()
+    learned_weight: float = 1.0
+    learned_evidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

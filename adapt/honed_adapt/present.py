@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ class Row:
         submitter: who says so.
         weight: how much it counts, above 0.
         vector: the encoded text, float32 (hidden,).
+        votes: whether it may say how good the model is: it was drawn at random (AUDIT).
     """
 
     position: int
@@ -35,6 +37,7 @@ class Row:
     submitter: str
     weight: float
     vector: NDArray[np.float32]
+    votes: bool = False
 
 
 class PresentRows:
@@ -65,6 +68,10 @@ class PresentRows:
     def labels(self) -> list[str]:
         """Labels in the order of their smallest position in effect."""
         return sorted(self._positions, key=lambda label: self._positions[label][0])
+
+    def in_log_order(self) -> list[Row]:
+        """Rows in effect, sorted by position."""
+        return sorted(self.standing.values(), key=attrgetter("position"))
 
     def sample(self, size: int) -> list[Row]:
         """Rows in effect with the smallest text hashes."""
