@@ -9,7 +9,7 @@ rather than removed with its row, because removing rows makes SQLite move their 
 places that those leave are not always wiped, even with `secure_delete`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -72,9 +72,18 @@ _RECORD = f"""
     FROM log e LEFT JOIN log t ON t.position = e.retracts
         LEFT JOIN log d ON d.position = e.deleted_position
 """
+# The same as it was at a log position, but for deletions: what they erased is gone.
+_STATE_THEN = f"""
+    CASE WHEN e.deleted_position IS NOT NULL THEN {State.DELETED}
+    WHEN EXISTS (
+        SELECT 1 FROM log r WHERE r.retracts = e.position AND r.position <= :retracted_to
+        AND (r.deleted_position IS NULL OR r.deleted_position > :deleted_to)
+    )
+    THEN {State.RETRACTED} ELSE e.mark END
+"""
 _ENTRY = f"""
     SELECT e.position, e.feedback_id, e.model, e.kind, e.text, e.text_hash, e.label, e.submitter,
-        e.weight, {_STATE}, e.retracts
+        e.weight, {_STATE_THEN}, e.retracts
     FROM log e
 """
 _LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
@@ -91,11 +100,24 @@ def records(
 
 
 def entries(
-    connection: apsw.Connection, where: str, bindings: Sequence[Any], limit: int = -1
+    connection: apsw.Connection,
+    where: str,
+    bindings: Mapping[str, Any],
+    retracted_to: int,
+    deleted_to: int,
 ) -> list[Entry]:
-    """Entries that fit `where` (over `log e`), in log order, deletions with what they erased."""
-    sql = f"{_ENTRY} WHERE {where} ORDER BY e.position LIMIT {limit:d}"
-    return [_entry(connection, row) for row in connection.execute(sql, bindings).fetchall()]
+    """Entries that fit `where` (over `log e`), in log order, deletions with what they erased.
+
+    Args:
+        connection: The log.
+        where: SQL with named parameters.
+        bindings: Their values.
+        retracted_to: Retractions past this position have not happened yet.
+        deleted_to: Deletions of retractions past this position have not happened yet.
+    """
+    sql = f"{_ENTRY} WHERE {where} ORDER BY e.position"
+    then = {"retracted_to": retracted_to, "deleted_to": deleted_to}
+    return [_entry(connection, row) for row in connection.execute(sql, {**bindings, **then})]
 
 
 def positions(connection: apsw.Connection, where: str, bindings: Sequence[Any]) -> list[int]:

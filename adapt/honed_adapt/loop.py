@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from honed_adapt import messages
 from honed_adapt.feedback_reader import FeedbackReader
 from honed_adapt.feedback_values import Entry, Kind, State, text_hash
+from honed_adapt.head import Head
 from honed_adapt.lane import Lane, Row
 from honed_adapt.vectors import VectorStore
+from honed_adapt.versions import VersionError
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,11 @@ class _Learner:
     # Refusals that no accepted offer has carried yet: they travel until the server has them.
     unconfirmed: list[messages.Quarantine] = field(default_factory=list)
 
+    def considers(self, entry: Entry) -> bool:
+        """Whether the entry makes a revision; deletions do even while learning is paused."""
+        deletes = entry.kind is Kind.DELETION and entry.position > self.state.pinned_at
+        return deletes or self.may_learn(entry.position)
+
     def may_learn(self, position: int) -> bool:
         """Whether a label at this position is wanted (after a rollback later ones are not)."""
         return self.state.row_limit is None or position <= self.state.row_limit
@@ -48,6 +55,7 @@ class AdaptLoop:
         reader: The feedback log.
         vectors: Cache of encoded labels.
         make_encode: From an encoder's digest to its vector length and its function.
+        load_head: From a model and its version to that version's head; raises VersionError.
         send: Sends a message to the server.
         guard_items: Anchor answers that a batch of labels may cost.
         trust: Trust by submitter, default 1.
@@ -59,6 +67,7 @@ class AdaptLoop:
         vectors: VectorStore,
         *,
         make_encode: Callable[[str], tuple[int, Encode]],
+        load_head: Callable[[str, int], Head],
         send: Callable[[messages.Message], None],
         guard_items: int,
         trust: Mapping[str, float],
@@ -66,6 +75,7 @@ class AdaptLoop:
         self._reader = reader
         self._vectors = vectors
         self._make_encode = make_encode
+        self._load_head = load_head
         self._send = send
         self._guard_items = guard_items
         self._trust = trust
@@ -108,7 +118,9 @@ class AdaptLoop:
         for name in dict.fromkeys(entry.model for entry in entries):
             learner = self._learners.get(name)
             if learner is not None and name not in self._stale:
-                self._learn(learner, [entry for entry in entries if entry.model == name])
+                # A lane that was built meanwhile may be ahead of the cursor.
+                news = [e for e in entries if e.model == name and e.position > learner.revision]
+                self._learn(learner, news)
 
     def _take_models(self, message: messages.Models) -> None:
         known = set(self._states)
@@ -142,14 +154,19 @@ class AdaptLoop:
         Rows that an accepted revision has seen are taken as they stand; later ones pass the guard.
         """
         state = self._states[name]
+        try:
+            base = self._load_head(name, state.own_head_version) if state.own_head_version else None
+        except VersionError as error:
+            log.error("not learning: the own head cannot be read", model=name, why=str(error))
+            self._learners.pop(name, None)
+            return
         hidden, encode = self._encoder(state.encoder_digest)
         old = self._learners.get(name)
         unconfirmed = old.unconfirmed if old is not None else []
-        lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
+        lane = Lane(hidden, base=base, guard_items=self._guard_items, trust=self._trust)
         accepted = self._vectors.accepted(name) or state.revision
-        revision = self._revision(state)
+        revision, entries = self._reader.counting(name, state.row_limit, state.pinned_at)
         learner = self._learners[name] = _Learner(state, lane, encode, revision, unconfirmed)
-        entries = self._reader.rows(name)
         if gone := [entry.position for entry in entries if entry.state is State.DELETED]:
             self._vectors.delete(name, gone)  # it may have happened while nobody listened
         rows = self._rows(learner, entries)
@@ -162,11 +179,6 @@ class AdaptLoop:
         if state.row_limit is None or revision > state.revision:
             # While learning is paused what serves is pinned as it is, whatever was said since.
             self._offer(learner)
-
-    def _revision(self, state: messages.ModelState) -> int:
-        if state.row_limit is None:
-            return self._reader.last_position(state.name)
-        return max(state.row_limit, self._reader.last_deletion(state.name))
 
     def _learn(self, learner: _Learner, entries: list[Entry]) -> None:
         """Learns new entries of one model and offers the revision they make."""
@@ -185,9 +197,7 @@ class AdaptLoop:
                     self._stale.add(name)
                 removed.update(entry.deletes)
         lane.remove([position for position in removed if position in lane])
-        considered = [
-            e.position for e in entries if e.kind is Kind.DELETION or learner.may_learn(e.position)
-        ]
+        considered = [e.position for e in entries if learner.considers(e)]
         if considered and name not in self._stale:
             learner.revision = max(learner.revision, *considered)
             self._offer(learner)
@@ -213,7 +223,15 @@ class AdaptLoop:
             self._vectors.put(name, digest, fresh)
             vectors.update(fresh)
         return [
-            Row(e.position, e.text_hash, e.label, e.submitter, e.weight, vectors[e.position])
+            Row(
+                position=e.position,
+                text_hash=e.text_hash,
+                label=e.label,
+                submitter=e.submitter,
+                weight=e.weight,
+                vector=vectors[e.position],
+                votes=e.kind is Kind.AUDIT,
+            )
             for e in live
             if learner.may_learn(e.position)
         ]
@@ -247,6 +265,8 @@ class AdaptLoop:
                 revision=learner.revision,
                 head=lane.head,
                 learned=lane.effective,
+                learned_weight=lane.weighing.weight,
+                learned_evidence=lane.weighing.evidence,
                 anchor_set=state.anchor_set,
                 anchor_correct=lane.anchor_correct,
                 anchor_total=lane.anchor_total,
@@ -267,4 +287,10 @@ def _basis(state: messages.ModelState | None) -> tuple[object, ...] | None:
     """What a lane is built on: when it changes the lane is built anew."""
     if state is None:
         return None
-    return state.encoder_digest, state.epoch, state.row_limit, state.anchor_set
+    return (
+        state.encoder_digest,
+        state.own_head_version,
+        state.epoch,
+        state.row_limit,
+        state.anchor_set,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -19,8 +19,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from honed_adapt.store_errors import StoreDamaged, StoreFull, store_error
-from honed_adapt.store_files import open_writer
+from honed_adapt.store_errors import StoreDamaged, StoreError, StoreFull, store_error
+from honed_adapt.store_files import open_reader, open_writer, read_once
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +83,8 @@ class VectorStore:
 
     def load(self, model: str, digest: str, positions: Iterable[int]) -> dict[int, Vector]:
         """Return the vectors that are there, of these log positions."""
-        sql = (
-            "SELECT position, vector FROM vectors WHERE model = ? AND encoder = ?"
-            " AND position IN (SELECT value FROM json_each(?))"
-        )
         with self._errors():
-            found = self._connection.execute(sql, (model, digest, json.dumps(list(positions))))
-            return {position: _vector(blob) for position, blob in found}
+            return _load(self._connection, model, digest, positions)
 
     def put_anchors(self, model: str, digest: str, vectors: Mapping[bytes, Vector]) -> None:
         """Keep vectors of anchor texts by the hash of the text. A full disk keeps nothing."""
@@ -169,6 +164,29 @@ class VectorStore:
             yield
         except apsw.Error as error:
             raise store_error(error, self._path) or error from error
+
+
+def read_vectors(
+    path: Path, model: str, digest: str, positions: Iterable[int]
+) -> dict[int, Vector]:
+    """Return as `VectorStore.load`, beside the process that owns the file; nothing if it fails."""
+    try:
+        with closing(open_reader(path)) as connection:
+            return read_once(connection, lambda db: _load(db, model, digest, positions), path)
+    except StoreError as error:
+        log.warning("vectors are computed anew", why=str(error))
+        return {}
+
+
+def _load(
+    connection: apsw.Connection, model: str, digest: str, positions: Iterable[int]
+) -> dict[int, Vector]:
+    sql = (
+        "SELECT position, vector FROM vectors WHERE model = ? AND encoder = ?"
+        " AND position IN (SELECT value FROM json_each(?))"
+    )
+    found = connection.execute(sql, (model, digest, json.dumps(list(positions))))
+    return {position: _vector(blob) for position, blob in found}
 
 
 def _bytes(vector: Vector) -> bytes:

@@ -50,7 +50,7 @@ class Manifest:
         parent: version it came from, 0 for the first.
         log_position: position of the feedback log up to which it has learned.
         seed, hyper_parameters, metrics: how it was made and judged.
-        source: "create", "checkpoint", "deletion" or "candidate".
+        source: "create", "import", "checkpoint", "deletion" or "candidate".
         files: SHA-256 of each file, hexadecimal; filled in by `write`.
     """
 

@@ -12,50 +12,40 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from honed_adapt import messages, wire
+from honed_adapt import messages, versions, wire
 from honed_adapt.encoder_store import open_encoder
 from honed_adapt.feedback_reader import FeedbackReader
+from honed_adapt.head import Head
 from honed_adapt.loop import AdaptLoop, Encode
 from honed_adapt.vectors import VectorStore
 from honed_server.encoders.onnx import OnnxEncoder
+from honed_server.generations import LoadedEncoder
 from honed_server.logs import configure_logs
 from honed_server.tokenizer import Tokenizer
 
 log = structlog.get_logger(__name__)
 
-# Tokens per run of the encoder: larger runs leave the cache and hold the core for longer.
-_RUN_TOKENS = 256
 _PR_SET_PDEATHSIG = 1
 
 
 def make_encode(home: Path, digest: str) -> tuple[int, Encode]:
     """Length of a vector and the function from texts to vectors of one encoder on disk."""
     files = open_encoder(home, digest)
-    encoder, tokenizer = OnnxEncoder(files), Tokenizer(files)
+    return files.hidden, LoadedEncoder.of(OnnxEncoder(files), Tokenizer(files)).vectors
 
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        vectors = np.empty((len(texts), encoder.hidden), np.float32)
-        tokens = [row.ids for row in tokenizer.tokenise(texts)]
-        start = 0
-        while start < len(tokens):
-            stop, size = start + 1, tokens[start].size
-            while stop < len(tokens) and size + tokens[stop].size <= _RUN_TOKENS:
-                size += tokens[stop].size
-                stop += 1
-            vectors[start:stop] = encoder.encode(tokens[start:stop])
-            start = stop
-        return vectors
 
-    return encoder.hidden, encode
+def load_head(home: Path, model: str, version: int) -> Head:
+    """The head of a version on disk; raises VersionError if it is damaged."""
+    _, head = versions.load_version(home / "models", model, version)
+    return head
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,7 +64,8 @@ def main(argv: Sequence[str]) -> int:
         loop = AdaptLoop(
             reader,
             vectors,
-            make_encode=lambda digest: make_encode(home, digest),
+            make_encode=partial(make_encode, home),
+            load_head=partial(load_head, home),
             send=lambda message: connection.sendall(messages.encode(message)),
             guard_items=options.guard_items,
             trust=json.loads(options.trust),

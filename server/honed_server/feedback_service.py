@@ -29,7 +29,6 @@ _MAX_PAGE = 1000
 # Texts of one page; a response of more than 17 MiB could not be sent.
 _PAGE_BYTES = 8 * 1024 * 1024
 # Part of the caller's remaining time kept to answer before its deadline passes.
-_ANSWER_MARGIN_S = 0.05
 
 
 class FeedbackService:
@@ -171,7 +170,7 @@ class FeedbackService:
             serving = table.current.get(name)
             return serving is None or serving.revision >= position or entry.row.paused
 
-        await self._catalogue.events.until(name, satisfied, call.remaining_s() - _ANSWER_MARGIN_S)
+        await self._catalogue.events.until(name, satisfied, call.patience_s())
         serving = table.current.get(name)
         return serving is not None and serving.revision >= position
 

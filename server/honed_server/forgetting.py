@@ -12,8 +12,6 @@ from honed_server.lifecycle import Lifecycle
 from honed_server.predictions import PredictionLog
 from honed_server.rpc import Call
 
-_ANSWER_MARGIN_S = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
@@ -55,13 +53,14 @@ class Forgetting:
         # First, since the log is the only place that knows which predictions these were.
         links = await asyncio.to_thread(self._links, name, ids)
         await asyncio.wrap_future(self._predictions.forget(name, links))
-        deletion = await asyncio.wrap_future(c.log.delete(name, ids, who))
-        tombstones = [left for left in deletion.tombstones if isinstance(left, Record)]
-        tainted = await self._taint(name, tombstones)
-        target = max((left.deleted_position for left in tombstones), default=0)
-        if target:
+        async with entry.lock:  # no version may be returned to between deletion and taint
+            deletion = await asyncio.wrap_future(c.log.delete(name, ids, who))
+            tombstones = [left for left in deletion.tombstones if isinstance(left, Record)]
+            tainted = await self._taint(name, tombstones)
+            target = max((left.deleted_position for left in tombstones), default=0)
             entry.log_position = max(entry.log_position, target)
             entry.deletion_position = max(entry.deletion_position, target)
+        if target:
             await asyncio.wrap_future(c.log.erase())
             c.tell_adapt(Wake(target))
             await self._serve_without(entry, target, call)
@@ -82,6 +81,9 @@ class Forgetting:
             await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
             c.table.remove(name)
+            # What was answered meanwhile; from now on the text of such an answer is not logged.
+            await asyncio.wrap_future(self._predictions.forget_model(name))
+            c.pool.drop_unused()
             await asyncio.to_thread(versions.remove_model, c.home / "models", name)
         c.tell_adapt(c.models_message())
         return forgotten
@@ -108,8 +110,8 @@ class Forgetting:
         c, name = self._catalogue, entry.row.name
         served = await c.events.until(
             name,
-            lambda: name not in c.entries or c.serving(name).revision >= position,
-            call.remaining_s() - _ANSWER_MARGIN_S,
+            lambda: name not in c.entries or c.has_forgotten(entry, position),
+            call.patience_s(),
         )
         if not served:
             raise Unavailable(
@@ -119,5 +121,5 @@ class Forgetting:
                 retry_after_s=1.0,
             )
         async with entry.lock:
-            if entry.version_position < position:
+            if max(entry.version_position, entry.row.pinned_at) < position:
                 await self._lifecycle.checkpoint(entry, "deletion", "deletion", gated=False)

@@ -1,4 +1,4 @@
-"""Decides which version serves: create, checkpoint, promote, roll back, pause, resume, candidates.
+"""Decides which version serves next: checkpoint, promote, roll back, pause, resume, candidates.
 
 All of it works while the adapt process is down. The order is always the same: write aside and
 verify, record in the registry (the commit point), swap one reference, tell the adapt process.
@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import Sequence
 
 from honed_adapt.feedback import State
-from honed_adapt.head import Head
 from honed_adapt.messages import Candidate, Verdict
 from honed_proto.v1 import models_pb2 as pb
-from honed_server import gate, validate
+from honed_server import gate
 from honed_server.catalogue import Catalogue, Entry, decision
-from honed_server.errors import Conflict, InvalidRequest, NotReady
-from honed_server.registry import ModelExists, Pins, VersionState
+from honed_server.errors import NotReady
+from honed_server.registry import Pins, VersionState
 from honed_server.shelf import Draft, Shelf
+
+# How long a resumption waits for a deletion that is under way.
+_FORGETTING_S = 5.0
 
 
 class Lifecycle:
@@ -24,69 +26,20 @@ class Lifecycle:
     Args:
         catalogue: The models they are about.
         shelf: Their versions on disk.
-        default_encoder: Digest of the encoder of models that name none.
         checkpoint_revisions: Revisions after which the serving head becomes a version.
     """
 
-    def __init__(
-        self, catalogue: Catalogue, shelf: Shelf, default_encoder: str, checkpoint_revisions: int
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, shelf: Shelf, checkpoint_revisions: int) -> None:
         self._catalogue = catalogue
         self._shelf = shelf
-        self._default_encoder = default_encoder
         self._checkpoint_revisions = checkpoint_revisions
-        self._creating = asyncio.Lock()
-
-    async def create(
-        self, name: str, *, encoder_digest: str, labels: tuple[str, ...], closed: bool, actor: str
-    ) -> Entry:
-        """Creates a model that knows no label yet, as version 1.
-
-        Raises:
-            InvalidRequest: Not a model name or not a label.
-            Conflict: The name is or was in use.
-            NotFound: No such encoder here.
-            NotReady: The encoder is damaged.
-        """
-        c = self._catalogue
-        validate.model_name(name, "name")
-        for i, label in enumerate(labels):
-            validate.label(label, f"labels[{i}]")
-        if closed and not labels:
-            raise InvalidRequest(
-                "closed_labels needs labels", reason="MISSING_FIELD", field="labels"
-            )
-        if encoder_digest:
-            c.pool.check_known(encoder_digest, "encoder_digest")
-        loaded = await c.pool.get(encoder_digest or self._default_encoder)
-        async with self._creating:
-            try:
-                row = await asyncio.wrap_future(
-                    c.registry.create_model(
-                        name, loaded.encoder.digest, closed_labels=closed, declared_labels=labels
-                    )
-                )
-            except ModelExists as error:
-                raise Conflict(str(error), reason="MODEL_EXISTS", field="name") from error
-            entry = Entry(row)
-            reason = "created without labels"
-            record = decision(name, "create", "created", actor=actor, reason=reason, version=1)
-            head = Head.empty(loaded.encoder.hidden)
-            number = await asyncio.wrap_future(c.registry.label_set_number(name, ()))
-            draft = Draft(1, 0, 0, head, number, loaded, "create")
-            version = await self._shelf.write(name, draft, record)
-            await self._shelf.activate(entry, version, record)
-            c.entries[name] = entry
-            c.publish(entry, 1, 0, number, head, kind=pb.ModelEvent.KIND_CREATED, loaded=loaded)
-        c.tell_adapt(c.models_message())
-        return entry
 
     async def checkpoint(self, entry: Entry, source: str, actor: str, *, gated: bool) -> None:
         """Makes the serving revision a version; the caller holds the entry's lock.
 
         Args:
             entry: The model.
-            source: "checkpoint" or "deletion", for the record.
+            source: "checkpoint", "deletion" or "resume", for the record.
             actor: Who asks.
             gated: Whether the gate may refuse; it refuses neither people nor forgetting.
 
@@ -98,7 +51,7 @@ class Lifecycle:
         serving = c.serving(name)
         if serving.revision == entry.version_position and source == "checkpoint":
             return
-        if serving.revision < entry.deletion_position:
+        if not c.has_forgotten(entry, entry.deletion_position):
             raise NotReady(
                 "what serves has not forgotten yet what was deleted; delete again to finish that",
                 reason="DELETION_PENDING",
@@ -120,7 +73,8 @@ class Lifecycle:
             return
         draft = Draft(
             number, entry.row.active_version, serving.revision, serving.head,
-            serving.label_set_version, serving.loaded, source, metrics=judged.numbers,
+            serving.label_set_version, serving.loaded, source,
+            metrics={**judged.numbers, **entry.weighed},
         )  # fmt: skip
         version = await self._shelf.write(name, draft, record)
         await self._shelf.activate(entry, version, record)
@@ -172,7 +126,10 @@ class Lifecycle:
         entry = self._catalogue.entry(model)
         async with entry.lock:
             version = self._shelf.rollback_target(model, entry.row.active_version, number)
-            first, last = version.log_position + 1, entry.log_position
+            served = self._catalogue.serving(
+                model
+            ).revision  # may be ahead of what was acknowledged
+            first, last = version.log_position + 1, max(entry.log_position, served)
             suspect = (first, last) if last >= first else (0, 0)
             pins = Pins(version.version, version.log_position, *suspect)
             record = decision(
@@ -195,7 +152,10 @@ class Lifecycle:
             if entry.row.paused:
                 return entry
             serving = c.serving(model)
-            record = decision(model, "pause", "paused", actor=actor, reason="on request")
+            record = decision(
+                model, "pause", "paused", actor=actor, reason="on request",
+                version=serving.version, numbers={"revision": serving.revision},
+            )  # fmt: skip
             pins = Pins(serving.version, serving.revision)
             pause = c.registry.pause(model, record, pins)
             entry.row = await asyncio.wrap_future(pause)
@@ -206,9 +166,15 @@ class Lifecycle:
     async def resume(
         self, model: str, *, exclude_suspected: bool, exclude_submitter: str, actor: str
     ) -> Entry:
-        """Learns again, leaving out what is named; exclusion is on the record and replayed."""
+        """Learns again, leaving out what is named; exclusion is on the record and replayed.
+
+        Raises:
+            NotReady: Labels are left out while a deletion is pending that does not get done.
+        """
         c = self._catalogue
         entry = c.entry(model)
+        if exclude_suspected or exclude_submitter:
+            await self._forgotten(entry)
         async with entry.lock:
             if not entry.row.paused:
                 return entry
@@ -226,12 +192,23 @@ class Lifecycle:
                 numbers={"excluded_positions": list(excluded)},
             )
             if excluded:
+                # Revisions of this version may have been served with what is now left out.
+                await self.checkpoint(entry, "resume", actor, gated=False)
                 mark = c.log.mark(excluded, State.EXCLUDED, record.decision_id)
                 await asyncio.wrap_future(mark)
             entry.row = await asyncio.wrap_future(c.registry.resume(model, record))
             c.renew(entry)
             c.announce(entry, pb.ModelEvent.KIND_RESUMED)
         return entry
+
+    async def _forgotten(self, entry: Entry) -> None:
+        """Waits a moment for a revision without what was deleted; no version may be made before."""
+        c, name = self._catalogue, entry.row.name
+        await c.events.until(
+            name,
+            lambda: name not in c.entries or c.has_forgotten(entry, entry.deletion_position),
+            _FORGETTING_S,
+        )
 
     async def take_candidate(self, offer: Candidate) -> Verdict:
         """Verifies, records and judges an offered head; serves it if the gate lets it pass.

@@ -1,6 +1,7 @@
 """Installs what the instant lane offers: check, record what was refused, swap."""
 
 import asyncio
+from math import inf, isfinite
 
 import structlog
 
@@ -33,6 +34,7 @@ async def install_revision(catalogue: Catalogue, offer: messages.Revision) -> me
             log.warning("revision refused", model=offer.model, revision=offer.revision, why=fault)
             return _refused(offer, fault)
         await _record_quarantine(catalogue, entry, offer)
+        await _weigh(catalogue, entry, offer)
         await _swap(catalogue, entry, offer)
     return messages.Verdict(offer.model, offer.revision, "accepted", "serves")
 
@@ -44,11 +46,15 @@ def _fault(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> str 
         return f"learned under epoch {offer.epoch}, now is {entry.epoch}"
     if offer.revision < serving.revision and entry.offered_epoch == entry.epoch:
         return f"older than revision {serving.revision}, which serves"
+    if not 0 <= offer.learned_weight < inf or not isfinite(offer.learned_evidence):
+        return f"evidence {offer.learned_evidence} for weight {offer.learned_weight} is none"
     try:
         offer.head.validate(serving.loaded.encoder.hidden)
     except HeadError as error:
         return str(error)
-    if entry.version_source == "candidate" and serving.revision >= entry.deletion_position:
+    if entry.version_source == "candidate" and catalogue.has_forgotten(
+        entry, entry.deletion_position
+    ):
         return _worse_than_candidate(entry, offer, catalogue.guard_items)
     return None
 
@@ -88,6 +94,28 @@ async def _record_quarantine(catalogue: Catalogue, entry: Entry, offer: messages
     entry.quarantined.update(positions)
     catalogue.metrics.quarantined.labels(offer.model).inc(len(positions))
     catalogue.announce(entry, pb.ModelEvent.KIND_QUARANTINED)
+
+
+async def _weigh(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:
+    """Takes over how much learned evidence counts; a change is on record before it serves."""
+    before, after = entry.learned_weight, offer.learned_weight
+    if after != before:
+        record = decision(
+            offer.model,
+            "evidence",
+            "raised" if after > before else "lowered",
+            actor="evidence",
+            reason=f"audits give {offer.learned_evidence:.1f} nats for what was learned",
+            version=entry.row.active_version,
+            numbers={
+                "weight_before": before,
+                "weight_after": after,
+                "evidence": offer.learned_evidence,
+                "revision": offer.revision,
+            },
+        )
+        await asyncio.wrap_future(catalogue.registry.record(record))
+    entry.learned_weight, entry.learned_evidence = after, offer.learned_evidence
 
 
 async def _swap(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:

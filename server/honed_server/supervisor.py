@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
 # A process that lived this long was healthy: the next failure starts again at the first back-off.
-_HEALTHY_S = 60.0
+_HEALTHY_S = 5.0
 _STOP_S = 5.0
 
 

@@ -14,6 +14,7 @@ from honed_adapt.feedback import (
     KEY_OF_DELETED,
     KEY_TAKEN,
     Ack,
+    Entry,
     FeedbackLog,
     FeedbackReader,
     KeyConflict,
@@ -274,6 +275,24 @@ def test_an_anchor_set_grows_changes_and_is_replaced(log: FeedbackLog) -> None:
     assert log.anchors("n") == []
 
 
+def test_a_reader_tells_what_counted_at_a_position(log: FeedbackLog, path: Path) -> None:
+    first, _ = submit(log, item("a", "one"), item("b", "two"))
+    (withdrawn,) = submit(log, retraction("r", first.feedback_id))
+    submit(log, item("c", "three"))
+
+    def states(revision: int, entries: list[Entry]) -> tuple[int, list[str]]:
+        return revision, [entry.state.name for entry in entries if entry.text]
+
+    with FeedbackReader(path) as reader:
+        assert states(2, reader.entries(0, 2)) == (2, ["ACTIVE", "ACTIVE"])
+        assert states(3, reader.entries(0, 3)) == (3, ["RETRACTED", "ACTIVE"])
+        assert states(*reader.counting("m", None)) == (4, ["RETRACTED", "ACTIVE", "ACTIVE"])
+        # A pause holds what is said later, but not what is deleted later.
+        assert states(*reader.counting("m", 2)) == (2, ["ACTIVE", "ACTIVE"])
+        log.delete("m", [withdrawn.feedback_id], "ann").result()
+        assert states(*reader.counting("m", 3)) == (5, ["ACTIVE", "ACTIVE"])
+
+
 def test_a_reader_follows_the_log_in_order(log: FeedbackLog, path: Path) -> None:
     first, second = submit(log, item("a", "one"), item("b", "two", submitter="s", weight=3.0))
     with FeedbackReader(path) as reader:
@@ -293,8 +312,7 @@ def test_a_reader_follows_the_log_in_order(log: FeedbackLog, path: Path) -> None
         assert (three.kind, three.retracts, three.state) == (Kind.RETRACTION, 1, State.DELETED)
         assert (four.kind, four.deletes, four.submitter) == (Kind.DELETION, (1, 3), "ann")
         assert reader.entries(2, 1) == [three]
-        assert reader.at([4, 1, 77]) == [one, four]
-        assert reader.rows("m") == [one, two]
+        assert reader.counting("m", None) == (4, [one, two])
         assert reader.anchors("m") == [("hi", "greeting")]
 
 

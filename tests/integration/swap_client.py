@@ -1,11 +1,11 @@
 """A client process of the swap test: asks until its input closes, writes what it saw."""
 
 import random
-import sys
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 
+from client_processes import run
 from swap_oracle import Seen
 
 from honed import Client, HonedError, Prediction
@@ -40,20 +40,5 @@ def recorded(
     )  # fmt: skip
 
 
-def main(target: str, models: str, name: str, folder: str, threads: str) -> None:
-    stop = Event()
-    askers = [
-        Thread(target=ask, args=(target, models.split(","), f"{name}.{n}",
-                                 Path(folder) / f"{name}.{n}.jsonl", stop))
-        for n in range(int(threads))
-    ]  # fmt: skip
-    for asker in askers:
-        asker.start()
-    sys.stdin.read()  # until the test closes it
-    stop.set()
-    for asker in askers:
-        asker.join()
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(ask)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from honed_adapt.feedback import FeedbackLog, FeedbackReader, Kind, NewFeedback,
 from honed_adapt.lane import Lane, Row
 from honed_adapt.loop import AdaptLoop, Encode
 from honed_adapt.vectors import VectorStore
-from honed_server.adapt_main import make_encode
+from honed_server.adapt_main import load_head, make_encode
 
 TEXTS = [text for text, _ in examples(slice(2))[::2]]
 ASKED = [text for text, _ in examples(slice(6, 7))]
@@ -136,8 +137,9 @@ class Learning:
     """The real log, reader, vectors, encoder and loop; this plays the server, which says yes."""
 
     def __init__(self, home: Path, digest: str, encode: tuple[int, Encode]) -> None:
-        self._state = messages.ModelState("m", digest, 1, 0, None, 0, None)
+        self._state = messages.ModelState("m", digest, 1, 0, None, 0, 0, None)
         self._encode = encode
+        self._home = home
         self.log = FeedbackLog(home / "feedback.sqlite")
         self._reader = FeedbackReader(home / "feedback.sqlite")
         self._vectors = VectorStore(home / "adapt.sqlite")
@@ -150,6 +152,7 @@ class Learning:
             self._reader,
             self._vectors,
             make_encode=lambda _digest: self._encode,
+            load_head=partial(load_head, self._home),
             send=self._said.append,
             guard_items=2,
             trust=TRUST,

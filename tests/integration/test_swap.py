@@ -2,14 +2,13 @@
 
 import os
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from client_processes import asking, lines
 from swap_client import recorded
 from swap_oracle import Published, Seen, check, make_encoder, make_head, torn
 
@@ -87,30 +86,6 @@ class Publisher:
 
 
 @contextmanager
-def clients(target: str, folder: Path, processes: int, threads: int):
-    folder.mkdir()
-    command = [sys.executable, str(Path(__file__).with_name("swap_client.py"))]
-    started = [
-        subprocess.Popen(
-            [*command, target, ",".join(MODELS), f"c{n}", str(folder), str(threads)],
-            stdin=subprocess.PIPE,
-        )
-        for n in range(processes)
-    ]
-    try:
-        yield
-    finally:
-        for process in started:
-            process.communicate(timeout=60)
-    assert [process.returncode for process in started] == [0] * processes
-
-
-def read_history(folder: Path) -> list[Seen]:
-    files = sorted(folder.glob("*.jsonl"))
-    return [Seen.from_json(line) for file in files for line in file.read_text().splitlines()]
-
-
-@contextmanager
 def oracle_server(tmp_path: Path):
     """A server whose models are oracles, each at version 2, and the publisher of their heads."""
     home, scratch = tmp_path / "h", tmp_path / "s"
@@ -140,7 +115,7 @@ def oracle_server(tmp_path: Path):
 def swap_under_load(tmp_path: Path, swaps: int, encoder_every: int) -> tuple[list, list]:
     with oracle_server(tmp_path) as (server, publisher):
         versions, encoders = dict.fromkeys(MODELS, 2), dict.fromkeys(MODELS, 0)
-        with clients(server.target, tmp_path / "seen", processes=2, threads=4):
+        with asking("swap_client.py", server.target, MODELS, tmp_path / "seen", 2, threads=4):
             for n in range(swaps):
                 model = MODELS[n % len(MODELS)]
                 if n % encoder_every == encoder_every - 1:
@@ -151,7 +126,7 @@ def swap_under_load(tmp_path: Path, swaps: int, encoder_every: int) -> tuple[lis
                     versions[model] = publisher.promote(model, digest, number)
                 else:
                     publisher.revise(model, versions[model], encoders[model])
-    return publisher.history, read_history(tmp_path / "seen")
+    return publisher.history, [Seen.from_json(line) for line in lines(tmp_path / "seen")]
 
 
 def test_swaps_under_load_keep_the_guarantee(tmp_path):

@@ -1,0 +1,119 @@
+"""The learning loop with a user's own head: read from its version, weighed by audits alone."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from honed_adapt import messages, versions
+from honed_adapt.feedback import FeedbackLog, FeedbackReader, Kind, NewFeedback
+from honed_adapt.head import Head
+from honed_adapt.loop import AdaptLoop
+from honed_adapt.vectors import VectorStore
+from honed_server.adapt_main import load_head
+
+DIGEST = "d" * 64
+LABELS = ("invoice", "delivery", "return")
+OWN = Head(LABELS, np.roll(3 * np.eye(3, 8, dtype=np.float32), 1, 0), np.zeros(3, np.float32))
+"""Takes every class for the one after it."""
+
+
+def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    """A vector around its class's direction, from texts such as "delivery 7"."""
+    vectors = np.zeros((len(texts), 8), np.float32)
+    for row, text in zip(vectors, texts, strict=True):
+        name, number = text.split()
+        row[LABELS.index(name)] = 1
+        row += 0.3 * np.random.default_rng(int(number)).normal(size=8)
+    return vectors
+
+
+class Model:
+    """A loop on a real log; this plays the server, which says yes."""
+
+    def __init__(self, home: Path) -> None:
+        manifest = versions.Manifest("own", 1, 0, DIGEST, 0, 1, "decision", "import")
+        versions.write(home / "models", manifest, OWN)
+        self.log = FeedbackLog(home / "feedback.sqlite")
+        self.reader = FeedbackReader(home / "feedback.sqlite")
+        self.vectors = VectorStore(home / "adapt.sqlite")
+        self.offers: list[messages.Message] = []
+        self.loop = AdaptLoop(
+            self.reader,
+            self.vectors,
+            make_encode=lambda _digest: (8, encode),
+            load_head=lambda model, version: load_head(home, model, version),
+            send=self.offers.append,
+            guard_items=2,
+            trust={},
+        )
+
+    def offer(self, own_head_version: int = 1) -> messages.Revision:
+        """What the loop offers once it has read the whole log."""
+        state = messages.ModelState("own", DIGEST, 1, 0, None, 0, 0, None, own_head_version)
+        self.loop.hear(messages.Models((state,)))
+        self.loop.hear(messages.Wake(self.log.last_position("own")))
+        while self.loop.busy:
+            self.loop.step()
+        offer = self.offers[-1]
+        assert isinstance(offer, messages.Revision)
+        return offer
+
+    def say(self, kind: Kind, numbers: range) -> None:
+        items = [
+            NewFeedback("own", f"{kind} {n}", f"{LABELS[n % 3]} {n}", LABELS[n % 3], kind)
+            for n in numbers
+        ]
+        self.log.submit(items).result()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    model = Model(tmp_path)
+    yield model
+    model.vectors.close()
+    model.reader.close()
+    model.log.close()
+
+
+def same_head(one: Head, other: Head) -> bool:
+    same = (one.labels, one.temperature) == (other.labels, other.temperature)
+    return same and bool((one.weight == other.weight).all() and (one.bias == other.bias).all())
+
+
+def test_the_own_head_is_offered_as_it_is_until_audits_show_more(model: Model) -> None:
+    first = model.offer()
+    assert same_head(first.head, OWN)
+    assert (first.learned_weight, first.learned_evidence) == (0.0, 0.0)
+
+    model.say(Kind.CORRECTION, range(60))
+    model.say(Kind.CONFIRMATION, range(60, 90))
+    corrected = model.offer()
+    assert same_head(corrected.head, OWN)
+    assert (corrected.learned, corrected.learned_weight) == (90, 0.0)
+
+    model.say(Kind.AUDIT, range(100, 130))
+    audited = model.offer()
+    assert audited.learned_weight > 0
+    assert audited.learned_evidence > 3
+    answers = (encode(["return 500"]) @ audited.head.weight.T + audited.head.bias).argmax()
+    assert audited.head.labels[answers] == "return"
+
+
+def test_deleting_the_audits_gives_the_own_head_back(model: Model) -> None:
+    model.say(Kind.CORRECTION, range(60))
+    model.say(Kind.AUDIT, range(100, 130))
+    assert model.offer().learned_weight > 0
+    audits = [r for r in model.log.list("own", 0, 1_000) if r.kind is Kind.AUDIT]
+    model.log.delete("own", [record.feedback_id for record in audits], "ada").result()
+    assert same_head(model.offer().head, OWN)
+
+
+def test_a_model_that_leaves_its_own_head_behind_learns_alone(model: Model) -> None:
+    model.say(Kind.AUDIT, range(100, 106))
+    assert model.offer().learned_weight == 0
+    alone = model.offer(own_head_version=0)
+    assert (alone.learned_weight, alone.learned_evidence) == (1.0, 0.0)
+    assert not same_head(alone.head, OWN)
