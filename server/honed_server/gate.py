@@ -20,8 +20,6 @@ from honed_server.errors import NotReady
 from honed_server.generations import LoadedEncoder
 from honed_server.shelf import Shelf
 
-# Anchor texts encoded in one run.
-_RUN_TEXTS = 8
 _LARGEST = 1e300
 
 
@@ -42,13 +40,17 @@ async def judge_checkpoint(catalogue: Catalogue, shelf: Shelf, entry: Entry) -> 
     serving = catalogue.serving(entry.row.name)
     try:
         row = shelf.find(entry.row.name, entry.row.active_version)
-        champion, _, loaded = await shelf.read(row)
+        champion = await shelf.read(row)
     except NotReady as error:
         return Judged("promoted", f"the version before it cannot be read: {error}", {})
     if row.tainted_position:
         return Judged("promoted", "the version before it was learned from deleted feedback", {})
     return await _judge(
-        catalogue, entry, (champion, loaded), (serving.head, serving.loaded), "checkpoint"
+        catalogue,
+        entry,
+        (champion.head, champion.loaded),
+        (serving.head, serving.loaded),
+        "checkpoint",
     )
 
 
@@ -65,9 +67,16 @@ async def judge_candidate(
 async def anchor_score(catalogue: Catalogue, entry: Entry) -> int:
     """How many anchor texts what serves now answers rightly."""
     serving = catalogue.serving(entry.row.name)
+    return await anchor_correct(catalogue, entry, serving.head, serving.loaded)
+
+
+async def anchor_correct(
+    catalogue: Catalogue, entry: Entry, head: Head, loaded: LoadedEncoder
+) -> int:
+    """How many anchor texts a head answers rightly."""
     anchors = await asyncio.to_thread(catalogue.log.anchors, entry.row.name)
-    vectors = await _anchor_vectors(entry, serving.loaded, [text for text, _ in anchors])
-    answers = _answers(serving.head, vectors)
+    vectors = await _anchor_vectors(entry, loaded, [text for text, _ in anchors])
+    answers = _answers(head, vectors)
     return sum(a == label for a, (_, label) in zip(answers, anchors, strict=True))
 
 
@@ -110,18 +119,8 @@ async def _anchor_vectors(
     """Vectors of the anchor set under one encoder, encoded once for each set and encoder."""
     digest = loaded.encoder.digest
     if digest not in entry.anchor_vectors:
-        entry.anchor_vectors[digest] = await asyncio.to_thread(_encode, loaded, texts)
+        entry.anchor_vectors[digest] = await asyncio.to_thread(loaded.vectors, texts)
     return entry.anchor_vectors[digest]
-
-
-def _encode(loaded: LoadedEncoder, texts: list[str]) -> NDArray[np.float32]:
-    vectors = np.empty((len(texts), loaded.encoder.hidden), np.float32)
-    rows = [tokens.ids for tokens in loaded.tokenizer.tokenise(texts)]
-    for start in range(0, len(rows), _RUN_TEXTS):
-        vectors[start : start + _RUN_TEXTS] = loaded.encoder.encode(
-            rows[start : start + _RUN_TEXTS]
-        )
-    return vectors
 
 
 def _answers(head: Head, vectors: NDArray[np.float32]) -> list[str | None]:

@@ -32,6 +32,8 @@ _SCHEMA = (
     CREATE UNIQUE INDEX by_id ON predictions (prediction_id);
     CREATE INDEX by_text ON predictions (model, text_key);
     """,
+    # Unknown (NULL) in rows of an earlier Honed.
+    "ALTER TABLE predictions ADD COLUMN probability REAL;",
 )
 # Rows written between two prunings, and rows that one pruning may delete: it must keep up.
 _PRUNE_EVERY = 2_000
@@ -45,6 +47,7 @@ class PredictionRow:
 
     Attributes:
         text: The text that was asked about; None where texts are not kept.
+        probability: Of the label; None if an earlier Honed, which did not keep it, answered.
         time: When it was answered, Unix seconds.
     """
 
@@ -52,6 +55,7 @@ class PredictionRow:
     model: str
     text: str | None
     label: str
+    probability: float | None
     version: int
     revision: int
     time: float
@@ -112,7 +116,7 @@ class PredictionLog:
 
     def find(self, prediction_id: str) -> PredictionRow | None:
         """An answer that is on disk; call it in a thread."""
-        columns = "prediction_id, model, text, label, version, revision, time"
+        columns = "prediction_id, model, text, label, probability, version, revision, time"
         sql = f"SELECT {columns} FROM predictions WHERE prediction_id = ?"
         rows = self._database.read(lambda db: list(db.execute(sql, (prediction_id,))))
         return PredictionRow(*rows[0]) if rows else None
@@ -169,8 +173,8 @@ class PredictionLog:
 
     def _insert(self, db: apsw.Connection, rows: Sequence[PredictionRow]) -> None:
         db.executemany(
-            "INSERT INTO predictions (prediction_id, model, text, text_key, label, version,"
-            " revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO predictions (prediction_id, model, text, text_key, label, probability,"
+            " version, revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_values(row, self._store_texts) for row in rows],
         )
         self._since_pruned += len(rows)
@@ -201,7 +205,7 @@ def _values(row: PredictionRow, store_text: bool) -> tuple[str | int | float | N
     text = row.text if store_text else None
     return (
         row.prediction_id, row.model, text, None if text is None else _text_key(text),
-        row.label, row.version, row.revision, row.time,
+        row.label, row.probability, row.version, row.revision, row.time,
     )  # fmt: skip
 
 

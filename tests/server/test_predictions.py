@@ -16,7 +16,7 @@ from small_disk import small_disk
 
 def row(number: int, text: str = "hello", model: str = "m", at: float | None = None):
     when = time.time() if at is None else at
-    return PredictionRow(f"p{number}", model, text, "greeting", 2, 17, when)
+    return PredictionRow(f"p{number}", model, text, "greeting", 0.75, 2, 17, when)
 
 
 def flush(log: PredictionLog) -> None:
@@ -53,6 +53,22 @@ def test_an_answer_is_found_at_once_in_memory_and_then_on_disk(
     with closing(PredictionLog(path)) as log:
         assert log.recent("p1") is None
         assert log.find("p1") == answer
+
+
+def test_a_file_of_an_earlier_honed_is_taken_over(path: Path) -> None:
+    with closing(PredictionLog(path)) as log:
+        log.add([row(1)])
+    with closing(apsw.Connection(str(path))) as file:
+        file.execute("ALTER TABLE predictions DROP COLUMN probability")
+        file.pragma("user_version", 1)
+    with closing(PredictionLog(path)) as log:
+        log.add([row(2)])
+        flush(log)
+        old, new = log.find("p1"), log.find("p2")
+    assert old is not None
+    assert (old.label, old.probability, old.version) == ("greeting", None, 2)
+    assert new is not None
+    assert new.probability == 0.75
 
 
 def test_memory_is_bounded_by_answers_and_by_bytes(tmp_path: Path) -> None:
