@@ -15,10 +15,12 @@ from honed_server.admission import Admission, Limits
 from honed_server.batcher import Answer, Batch, BatchQueue
 from honed_server.catalogue import Catalogue
 from honed_server.config import ServerConfig
+from honed_server.creation import Creation
 from honed_server.encoders.pool import EncoderPool
 from honed_server.engine import Delivery, Engine
 from honed_server.errors import ServingError
 from honed_server.events import Events
+from honed_server.export import Exports
 from honed_server.feedback_service import FeedbackService
 from honed_server.forgetting import Forgetting
 from honed_server.generations import GenerationTable
@@ -38,11 +40,13 @@ from honed_server.link import AdaptLink
 from honed_server.metrics import Metrics
 from honed_server.models_service import ModelsService
 from honed_server.predictions import PredictionRow
+from honed_server.replay import Replays
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
 from honed_server.shelf import Shelf
 from honed_server.startup import FIRST_START_S, create_example, load_models, wait_caught_up
 from honed_server.supervisor import Supervisor
+from honed_server.uploads import Uploads
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +61,10 @@ class Server:
         self.crashed = False
         self.metrics = Metrics()
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="loader")
+        # On Linux each thread has a priority of its own: this one yields to those that serve.
+        self._importer = ThreadPoolExecutor(
+            1, "importer", initializer=os.nice, initargs=(config.adapt_nice,)
+        )
         self._table = GenerationTable()
         self._admission = Admission(
             Limits(config.max_queued_requests, config.max_queued_tokens), config.workers
@@ -105,9 +113,11 @@ class Server:
         parts.callback(http.close)
         self.http_port = http.port
         parts.callback(self._executor.shutdown)
+        parts.push_async_callback(asyncio.to_thread, self._importer.shutdown)
         shelf = Shelf(catalogue)
         encoder = await asyncio.to_thread(default_encoder, config)
-        lifecycle = Lifecycle(catalogue, shelf, encoder, config.checkpoint_revisions)
+        creation = Creation(catalogue, shelf, encoder, self._importer)
+        lifecycle = Lifecycle(catalogue, shelf, config.checkpoint_revisions)
         engine = Engine(
             self._queue,
             workers=config.workers,
@@ -121,10 +131,10 @@ class Server:
         parts.push_async_callback(self.health.stop)
         await load_models(catalogue, shelf)
         await self._start_learning(lifecycle)
-        services = self._services(lifecycle)
+        services = self._services(creation, lifecycle)
         ready_s = config.ready_ms / 1000
         if config.example and not self._stores.registry.models():
-            await create_example(lifecycle, services.feedback)
+            await create_example(creation, services.feedback)
             ready_s = max(ready_s, FIRST_START_S)
         await wait_caught_up(catalogue, ready_s if config.adapt else 0.0)
         await self._listen(services)
@@ -144,17 +154,21 @@ class Server:
         parts.push_async_callback(self._supervisor.close)
         parts.push_async_callback(self._save, lifecycle)
 
-    def _services(self, lifecycle: Lifecycle) -> Services:
-        catalogue, predictions = self.catalogue, self._stores.predictions
+    def _services(self, creation: Creation, lifecycle: Lifecycle) -> Services:
+        config, catalogue, predictions = self._config, self.catalogue, self._stores.predictions
         forgetting = Forgetting(catalogue, lifecycle, predictions)
-        deadline_s = self._config.default_deadline_ms / 1000
+        shelf = Shelf(catalogue)
+        uploads = Uploads(config.home, self._importer, max_bytes=config.max_checkpoint_bytes)
+        deadline_s = config.default_deadline_ms / 1000
         return Services(
             inference=InferenceService(
                 self._table, self._queue, self._admission, self._executor,
                 catalogue.missing, self._log_predictions, deadline_s,
             ),
             feedback=FeedbackService(catalogue, predictions, forgetting),
-            models=ModelsService(catalogue, lifecycle, forgetting),
+            models=ModelsService(catalogue, creation, uploads, lifecycle, forgetting),
+            replays=Replays(catalogue, shelf, predictions, config.submitter_trust),
+            exports=Exports(catalogue, shelf, config.submitter_trust),
             health=self.health.servicer,
             edge=Edge(self.metrics, deadline_s),
         )  # fmt: skip
@@ -201,14 +215,16 @@ class Server:
                 metrics.queue_seconds.observe(outcome.started - outcome.row.request.admitted)
 
     def _log_predictions(self, answers: Sequence[tuple[str, Answer]]) -> None:
-        now = time.time()
+        now, serving = time.time(), self._table.current
         self._stores.predictions.add(
             [
                 PredictionRow(
                     prediction_id=prediction_id,
                     model=answer.generation.model,
-                    text=answer.row.text,
+                    # The model may have been deleted while the batch was computed.
+                    text=answer.row.text if answer.generation.model in serving else None,
                     label=answer.labels[0],
+                    probability=answer.probabilities[0],
                     version=answer.generation.version,
                     revision=answer.generation.revision,
                     time=now,

@@ -48,6 +48,8 @@ class Entry:
         acknowledged: (position, monotonic seconds) of labels that no revision has learned yet.
         quarantined: Positions in quarantine since the server started.
         unsaved: Labels served but not yet in a version.
+        own_encoder: Digest of the encoder that the imported head belongs to.
+        learned_weight, learned_evidence: How much what was learned counts in what serves.
     """
 
     row: ModelRow
@@ -65,6 +67,26 @@ class Entry:
     acknowledged: deque[tuple[int, float]] = field(default_factory=deque)
     quarantined: set[int] = field(default_factory=set)
     unsaved: int = 0
+    own_encoder: str = ""
+    learned_weight: float = 1.0
+    learned_evidence: float = 0.0
+
+    def weigh(self, metrics: Mapping[str, Any]) -> None:
+        """Takes over how much was learned from a version's metrics; without any, all of it."""
+        self.learned_weight = metrics.get("learned_weight", 1.0)
+        self.learned_evidence = metrics.get("learned_evidence", 0.0)
+
+    def own_head_behind(self, encoder_digest: str) -> int:
+        """Version with the head that the model was imported with, if it fits that encoder."""
+        return self.row.own_head_version if encoder_digest == self.own_encoder else 0
+
+    @property
+    def weighed(self) -> Mapping[str, float]:
+        """How much was learned, for a version's metrics."""
+        return {
+            "learned_weight": self.learned_weight,
+            "learned_evidence": self.learned_evidence,
+        }
 
 
 @dataclass(slots=True)
@@ -122,6 +144,7 @@ class Catalogue:
         self.table.put(Generation.of(name, version, revision, label_set_version, head, loaded))
         self.metrics.version.labels(name).set(version)
         self.metrics.revision.labels(name).set(revision)
+        self.metrics.learned_weight.labels(name).set(entry.learned_weight)
         self._observe_served(entry, revision)
         self.announce(entry, kind)
 
@@ -154,6 +177,10 @@ class Catalogue:
             log_position=entry.log_position,
             anchor_examples=entry.anchor_total,
             adapt_state=self.adapt_state,
+            max_tokens=generation.loaded.tokenizer.max_tokens,
+            own_head_version=row.own_head_version,
+            learned_weight=entry.learned_weight,
+            learned_evidence=entry.learned_evidence,
         )
         model.create_time.FromNanoseconds(int(row.created * 1e9))
         return model
@@ -170,11 +197,17 @@ class Catalogue:
                     epoch=entry.epoch,
                     revision=generation.revision,
                     row_limit=entry.row.pin_revision if entry.row.paused else None,
+                    pinned_at=entry.row.pinned_at,
                     anchor_set=entry.anchor_set,
                     anchor_reference=entry.anchor_reference,
+                    own_head_version=entry.own_head_behind(generation.loaded.encoder.digest),
                 )
             )
         return messages.Models(tuple(states))
+
+    def has_forgotten(self, entry: Entry, position: int) -> bool:
+        """Whether what serves lacks all that was deleted up to a log position."""
+        return max(self.serving(entry.row.name).revision, entry.row.pinned_at) >= position
 
     def renew(self, entry: Entry) -> None:
         """Voids the offers under way and tells the adapt process where the model stands now."""

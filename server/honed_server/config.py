@@ -63,6 +63,9 @@ class ServerConfig(BaseModel):
     ready_ms: Annotated[int, Field(ge=0)] = Field(
         5_000, description="Longest time that starting waits for learning to catch up."
     )
+    max_checkpoint_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        4 << 30, description="Most bytes of a checkpoint that a client may send."
+    )
     store_texts: bool = Field(True, description="Keep texts in the prediction log on disk.")
     prediction_log_days: Annotated[float, Field(gt=0)] = Field(
         7.0, description="Days that predictions are kept."
@@ -121,6 +124,16 @@ def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerCo
     Raises:
         ConfigError: Unknown key (with the nearest known one) or wrong value.
     """
+    return explain_config(argv, environment)[0]
+
+
+def explain_config(
+    argv: Sequence[str], environment: Mapping[str, str]
+) -> tuple[ServerConfig, dict[str, str]]:
+    """As `load_config`, and the source of each setting that is not a default.
+
+    A source is "file", "environment" or "flags".
+    """
     known, unknown = _parser().parse_known_args(argv)
     for argument in unknown:
         if argument.startswith("--"):
@@ -136,12 +149,13 @@ def load_config(argv: Sequence[str], environment: Mapping[str, str]) -> ServerCo
     }
     sources = {"file": from_file, "environment": from_environment, "flags": flags}
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for source, settings in sources.items():
         for key, value in settings.items():
             _check_known(key, source)
-            values[key] = _parsed(key, value)
+            values[key], origins[key] = _parsed(key, value), source
     try:
-        return ServerConfig(**values)
+        return ServerConfig(**values), origins
     except ValidationError as error:
         raise ConfigError("; ".join(_problem(fault) for fault in error.errors())) from error
 

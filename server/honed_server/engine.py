@@ -76,6 +76,7 @@ class Engine:
             finally:
                 self._queue.done()
             self._loop.call_soon_threadsafe(self._deliver, batch, monotonic() - started, delivery)
+            del batch, delivery  # an idle worker keeps no encoder alive that was taken out of use
 
     def _deliver(self, batch: Batch, seconds: float, delivery: Delivery) -> None:
         self._observe(batch, seconds, delivery)

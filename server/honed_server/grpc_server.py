@@ -10,8 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
+from honed_server.export import Exports
 from honed_server.feedback_service import FeedbackService
 from honed_server.models_service import ModelsService
+from honed_server.replay import Replays
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
 
@@ -26,6 +28,8 @@ class Services:
     inference: InferenceService
     feedback: FeedbackService
     models: ModelsService
+    replays: Replays
+    exports: Exports
     health: Any
     edge: Edge
 
@@ -70,6 +74,7 @@ def _handlers(services: Services) -> dict[str, dict[str, grpc.RpcMethodHandler[b
             "PredictStream": edge.bidirectional(
                 "PredictStream", i.PredictRequest, inference.predict_stream
             ),
+            "Replay": edge.unary("Replay", i.ReplayRequest, services.replays.replay),
         },
         "honed.v1.Feedback": {
             "Submit": edge.unary("Submit", f.SubmitRequest, feedback.submit),
@@ -81,6 +86,10 @@ def _handlers(services: Services) -> dict[str, dict[str, grpc.RpcMethodHandler[b
         },
         "honed.v1.Models": {
             "Create": edge.unary("CreateModel", m.CreateModelRequest, models.create),
+            "Import": edge.client_stream("ImportModel", m.ImportModelRequest, models.import_model),
+            "Export": edge.server_stream(
+                "ExportModel", m.ExportModelRequest, services.exports.export
+            ),
             "Get": edge.unary("GetModel", m.GetModelRequest, models.get),
             "List": edge.unary("ListModels", m.ListModelsRequest, models.list),
             "Delete": edge.unary("DeleteModel", m.DeleteModelRequest, models.delete),

@@ -12,6 +12,7 @@ from honed_adapt import encoder_store, versions
 from honed_adapt.checkpoint import EncoderUnsupported
 from honed_adapt.encoder_store import default_source, import_encoder
 from honed_adapt.feedback import FeedbackLog
+from honed_server import uploads
 from honed_server.config import ServerConfig
 from honed_server.link import MAX_SOCKET_PATH
 from honed_server.predictions import PredictionLog
@@ -46,6 +47,7 @@ def open_stores(config: ServerConfig, parts: AsyncExitStack) -> Stores:
 
     versions.sweep(config.home / "models")
     encoder_store.sweep(config.home)
+    uploads.sweep(config.home)
     return Stores(
         kept(FeedbackLog(config.home / "feedback.sqlite")),
         kept(Registry(config.home / "registry.sqlite")),

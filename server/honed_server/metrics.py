@@ -48,6 +48,9 @@ class Metrics:
         self.queued_tokens = gauge("queued_tokens", "Tokens admitted and not yet answered.", [])
         self.version = gauge("model_version", "Version that serves.", ["model"])
         self.revision = gauge("model_revision", "Revision that serves.", ["model"])
+        self.learned_weight = gauge(
+            "learned_weight", "How much learned evidence counts beside an own head.", ["model"]
+        )
         self.revisions = counter("revisions_total", "Revisions published.", ["model"])
         self.refused_offers = counter("refused_offers_total", "Offers refused.", ["model"])
         self.feedback = counter("feedback_total", "Labels recorded.", ["model", "kind"])

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from honed_proto.v1 import models_pb2 as pb
 from honed_server import validate
 from honed_server.catalogue import Catalogue
+from honed_server.creation import Creation, NewModel
 from honed_server.forgetting import Forgetting
 from honed_server.lifecycle import Lifecycle
 from honed_server.registry import DecisionRow, VersionRow
 from honed_server.rpc import Call
+from honed_server.uploads import Uploads
 
 _DECISIONS = 1000
 
@@ -18,20 +20,39 @@ _DECISIONS = 1000
 class ModelsService:
     """Answers the Models RPCs. Event loop only."""
 
-    def __init__(self, catalogue: Catalogue, lifecycle: Lifecycle, forgetting: Forgetting) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        creation: Creation,
+        uploads: Uploads,
+        lifecycle: Lifecycle,
+        forgetting: Forgetting,
+    ) -> None:
         self._catalogue = catalogue
+        self._creation = creation
+        self._uploads = uploads
         self._lifecycle = lifecycle
         self._forgetting = forgetting
 
     async def create(self, request: pb.CreateModelRequest, call: Call) -> pb.Model:
         """Creates an empty model; see models.proto."""
-        entry = await self._lifecycle.create(
-            request.name,
-            encoder_digest=request.encoder_digest,
-            labels=tuple(dict.fromkeys(request.labels)),
-            closed=request.closed_labels,
-            actor=call.peer,
+        labels = tuple(dict.fromkeys(request.labels))
+        new = NewModel(request.name, labels, closed=request.closed_labels)
+        entry = await self._creation.create(new, request.encoder_digest, call.peer)
+        return self._catalogue.describe(entry)
+
+    async def import_model(
+        self, parts: AsyncIterator[pb.ImportModelRequest], call: Call
+    ) -> pb.Model:
+        """Creates a model of the folder that the caller sends."""
+        start = await self._uploads.start(parts)
+        labels = tuple(dict.fromkeys(start.labels))
+        new = NewModel(
+            start.name, labels, closed=start.closed_labels, own_head=not start.without_head
         )
+        await self._creation.check(new)
+        async with self._uploads.receive(start.files, parts) as folder:
+            entry = await self._creation.import_model(new, folder, call.peer)
         return self._catalogue.describe(entry)
 
     async def get(self, request: pb.GetModelRequest, _call: Call) -> pb.Model:

@@ -75,11 +75,15 @@ class Registry:
         return self._database.read(lambda db: int(db.execute(sql, (model,)).get))
 
     def decisions(self, model: str, limit: int) -> list[DecisionRow]:
-        """The newest decisions about a model, at most `limit`, oldest first."""
+        """The newest decisions about a model, at most `limit` (-1: all), oldest first."""
         sql = "SELECT * FROM decisions WHERE model = ? ORDER BY number DESC LIMIT ?"
         return self._database.read(
             lambda db: [decision_row(row) for row in db.execute(sql, (model, limit))][::-1]
         )
+
+    def check_free(self, name: str) -> None:
+        """Raises ModelExists if a model of that name is or was in use."""
+        self._database.read(lambda db: _check_free(db, name))
 
     def create_model(
         self,
@@ -88,20 +92,19 @@ class Registry:
         *,
         closed_labels: bool,
         declared_labels: tuple[str, ...],
+        own_head_version: int = 0,
     ) -> Future[ModelRow]:
         """Records a new model, not active yet; the future raises ModelExists if it ever was."""
+        labels = json.dumps(declared_labels)
 
         def create(db: apsw.Connection) -> ModelRow:
-            old = find(db, name)
-            if old is not None and (old.deleted or old.active_version):
-                state = "was deleted; its name is not free again" if old.deleted else "exists"
-                raise ModelExists(f"model {name!r} {state}; choose another name")
+            _check_free(db, name)
             # A creation that was interrupted before its first version served leaves rows behind.
             db.execute("DELETE FROM versions WHERE model = ?", (name,))
             db.execute(
                 "INSERT OR REPLACE INTO models (name, encoder_digest, created, closed_labels,"
-                " declared_labels) VALUES (?, ?, ?, ?, ?)",
-                (name, encoder_digest, time.time(), closed_labels, json.dumps(declared_labels)),
+                " declared_labels, own_head_version) VALUES (?, ?, ?, ?, ?, ?)",
+                (name, encoder_digest, time.time(), closed_labels, labels, own_head_version),
             )
             return row_of(db, name)
 
@@ -230,6 +233,13 @@ class Registry:
             return following
 
         return self._database.write(number)
+
+
+def _check_free(db: apsw.Connection, name: str) -> None:
+    old = find(db, name)
+    if old is not None and (old.deleted or old.active_version):
+        state = "was deleted; its name is not free again" if old.deleted else "exists"
+        raise ModelExists(f"model {name!r} {state}; choose another name")
 
 
 def _pin(db: apsw.Connection, model: str, pins: Pins, *, paused: bool = True) -> None:

@@ -4,7 +4,7 @@ Under `registry.py`, which writes them; everyone else only knows the values.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -40,6 +40,7 @@ SCHEMA = (
         PRIMARY KEY (model, number)
     ) STRICT;
     """,
+    "ALTER TABLE models ADD COLUMN own_head_version INTEGER NOT NULL DEFAULT 0;",
 )
 
 
@@ -65,6 +66,7 @@ class ModelRow:
         pin_version, pin_revision: What serves while learning is paused.
         suspect_from, suspect_to: Log range under suspicion after a rollback, 0 if none.
         declared_labels: The only labels accepted if `closed_labels`.
+        own_head_version: Version with the head that it was imported with, 0 if it started empty.
     """
 
     name: str
@@ -79,6 +81,15 @@ class ModelRow:
     closed_labels: bool
     declared_labels: tuple[str, ...]
     active_version: int
+    own_head_version: int
+
+    @property
+    def pinned_at(self) -> int:
+        """Log position at which learning was paused, 0 while it is not.
+
+        A version that was learned from what had been deleted by then could not be rolled back to.
+        """
+        return max(self.pin_revision, self.suspect_to) if self.paused else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +151,12 @@ def row_of(db: apsw.Connection, name: str) -> ModelRow:
 
 def model_row(row: tuple[Any, ...]) -> ModelRow:
     """A row of `models` as a value."""
-    name, digest, created, deleted, paused, *pins, closed, declared, active = row
-    flags = (bool(deleted), bool(paused))
-    labels = tuple(json.loads(declared))
-    return ModelRow(name, digest, created, *flags, *_four(pins), bool(closed), labels, active)
-
-
-def _four(pins: Sequence[Any]) -> tuple[int, int, int, int]:
-    version, revision, suspect_from, suspect_to = pins
-    return version, revision, suspect_from, suspect_to
+    name, digest, created, deleted, paused, *rest = row
+    pin_version, pin_revision, suspect_from, suspect_to, closed, declared, active, own = rest
+    return ModelRow(
+        name, digest, created, bool(deleted), bool(paused), pin_version, pin_revision,
+        suspect_from, suspect_to, bool(closed), tuple(json.loads(declared)), active, own,
+    )  # fmt: skip
 
 
 def version_row(row: tuple[Any, ...]) -> VersionRow:

@@ -37,6 +37,8 @@ RequestT = TypeVar("RequestT", bound=Message)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
 _DISK_RETRY_S = 5.0
+# Share of the time left that is kept for sending an answer, and the most of it, in seconds.
+_ANSWER_SHARE, _ANSWER_MARGIN_S = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ class Call:
     def remaining_s(self) -> float:
         """Seconds until the deadline, negative when it has passed."""
         return self.deadline - monotonic()
+
+    def patience_s(self) -> float:
+        """Seconds that a handler may wait and still be heard before the deadline."""
+        remaining_s = self.remaining_s()
+        return remaining_s - min(_ANSWER_SHARE * remaining_s, _ANSWER_MARGIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,26 @@ class Edge:
                 await _abort(context, status)
 
         return grpc.unary_stream_rpc_method_handler(handle)
+
+    def client_stream(
+        self,
+        method: str,
+        request_type: type[RequestT],
+        handler: Callable[[AsyncIterator[RequestT], Call], Awaitable[Message]],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Many requests, one response."""
+
+        async def handle(payloads: AsyncIterator[bytes], context: Context) -> bytes:
+            with self.metrics.rpc(method) as outcome:
+                try:
+                    requests = (_parse(payload, request_type) async for payload in payloads)
+                    response = await handler(requests, self._call(context, inf))
+                    return response.SerializeToString()
+                except Exception as error:  # noqa: BLE001 - the edge: every failure gets a status
+                    status = outcome.status = _status(error, method)
+                return await _abort(context, status)
+
+        return grpc.stream_unary_rpc_method_handler(handle)
 
     def bidirectional(
         self,

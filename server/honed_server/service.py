@@ -89,12 +89,7 @@ class InferenceService:
         """The generation of the requested model, after checking the request as a whole."""
         validate.count(len(request.texts), "texts", validate.MAX_TEXTS)
         validate.identifier(request.request_id, "request_id")
-        if request.top_k > validate.MAX_TOP_K:
-            raise InvalidRequest(
-                f"top_k is {request.top_k}; ask for at most {validate.MAX_TOP_K}",
-                reason="BAD_TOP_K",
-                field="top_k",
-            )
+        validate.top_k(request.top_k)
         generation = self._table.current.get(request.model)
         if generation is None:
             raise self._missing(request.model)

@@ -26,7 +26,7 @@ class Draft:
     Attributes:
         number: Its version number.
         revision: Log position up to which it has learned.
-        source: "create", "checkpoint", "deletion" or "candidate".
+        source: "create", "import", "checkpoint", "deletion", "resume" or "candidate".
     """
 
     number: int
@@ -40,6 +40,16 @@ class Draft:
     seed: int = 0
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A version read back: what serves if it serves, and the numbers behind it."""
+
+    head: Head
+    label_set_version: int
+    loaded: LoadedEncoder
+    metrics: Mapping[str, Any]
 
 
 class Shelf:
@@ -83,8 +93,8 @@ class Shelf:
         await asyncio.wrap_future(self._catalogue.registry.add_version(row, record))
         return row
 
-    async def read(self, row: VersionRow) -> tuple[Head, int, LoadedEncoder]:
-        """Head, label set number and encoder of a recorded version, verified.
+    async def read(self, row: VersionRow) -> Stored:
+        """A recorded version, verified.
 
         Raises:
             NotReady: A file is damaged or foreign; the message names it, and it is on record.
@@ -101,7 +111,8 @@ class Shelf:
         except versions.VersionError as error:
             await self._mark_damaged(row, str(error))
             raise NotReady(str(error), reason="VERSION_DAMAGED") from error
-        return head, manifest.label_set_version, await self._catalogue.pool.get(row.encoder_digest)
+        loaded = await self._catalogue.pool.get(row.encoder_digest)
+        return Stored(head, manifest.label_set_version, loaded, manifest.metrics)
 
     async def activate(
         self, entry: Entry, row: VersionRow, record: DecisionRow, pins: Pins | None = None
@@ -121,11 +132,13 @@ class Shelf:
         pins: Pins | None = None,
     ) -> None:
         """Reads, activates and swaps in a recorded version; offers under way become void."""
-        head, labels, loaded = await self.read(row)
+        stored = await self.read(row)
         await self.activate(entry, row, record, pins)
+        entry.weigh(stored.metrics)
         self._catalogue.publish(
-            entry, row.version, row.log_position, labels, head, kind=kind, loaded=loaded
-        )
+            entry, row.version, row.log_position, stored.label_set_version, stored.head,
+            kind=kind, loaded=stored.loaded,
+        )  # fmt: skip
         self._catalogue.renew(entry)
 
     def find(self, model: str, number: int) -> VersionRow:

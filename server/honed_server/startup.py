@@ -6,6 +6,7 @@ moment to catch up.
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -15,13 +16,12 @@ from honed_adapt.head import Head
 from honed_proto.v1 import feedback_pb2 as fb
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.catalogue import Catalogue, Entry, decision
+from honed_server.creation import Creation, NewModel
 from honed_server.errors import NotReady
 from honed_server.feedback_service import FeedbackService
-from honed_server.generations import LoadedEncoder
-from honed_server.lifecycle import Lifecycle
 from honed_server.registry import DecisionRow, ModelRow, VersionRow, VersionState
 from honed_server.rpc import Call
-from honed_server.shelf import Shelf
+from honed_server.shelf import Shelf, Stored
 
 log = structlog.get_logger(__name__)
 
@@ -54,21 +54,34 @@ async def _load(catalogue: Catalogue, shelf: Shelf, row: ModelRow) -> None:
         anchor_set=catalogue.log.anchor_set_number(row.name),
         anchor_total=len(catalogue.log.anchors(row.name)),
     )
-    version, head, labels, loaded = await _intact(shelf, row)
+    version, stored = await _intact(shelf, row)
     entry.version_position, entry.version_source = version.log_position, version.source
     if version.state is VersionState.DAMAGED or version.version != row.active_version:
         await shelf.activate(entry, version, _reactivation(row, version))
+    if row.own_head_version:
+        entry.own_encoder = shelf.find(row.name, row.own_head_version).encoder_digest
     if version.tainted_position:
-        # It was learned from deleted feedback: the adapt process offers it without that.
-        head = Head.empty(loaded.encoder.hidden)
+        stored = await _unlearned(shelf, row, stored)
+    entry.weigh(stored.metrics)
     catalogue.entries[row.name] = entry
     catalogue.publish(
-        entry, version.version, version.log_position, labels, head,
-        kind=pb.ModelEvent.KIND_SNAPSHOT, loaded=loaded,
+        entry, version.version, version.log_position, stored.label_set_version, stored.head,
+        kind=pb.ModelEvent.KIND_SNAPSHOT, loaded=stored.loaded,
     )  # fmt: skip
 
 
-async def _intact(shelf: Shelf, row: ModelRow) -> tuple[VersionRow, Head, int, LoadedEncoder]:
+async def _unlearned(shelf: Shelf, row: ModelRow, tainted: Stored) -> Stored:
+    """What serves for a version that was learned from deleted feedback.
+
+    The head that the model was imported with, if there is one, until the adapt process offers the
+    version without that feedback.
+    """
+    if row.own_head_version:
+        return await shelf.read(shelf.find(row.name, row.own_head_version))
+    return replace(tainted, head=Head.empty(tainted.loaded.encoder.hidden))
+
+
+async def _intact(shelf: Shelf, row: ModelRow) -> tuple[VersionRow, Stored]:
     """The active version, else the nearest that it grew from and that can be read.
 
     Not simply the newest: that may be one that was rolled back from. Versions that were damaged
@@ -80,7 +93,7 @@ async def _intact(shelf: Shelf, row: ModelRow) -> tuple[VersionRow, Head, int, L
     faults: list[str] = []
     for version in shelf.lineage(row.name, row.active_version):
         try:
-            return version, *await shelf.read(version)
+            return version, await shelf.read(version)
         except NotReady as error:
             log.error("version refused", model=row.name, version=version.version, why=str(error))
             faults.append(str(error))
@@ -97,12 +110,10 @@ def _reactivation(row: ModelRow, version: VersionRow) -> DecisionRow:
     )
 
 
-async def create_example(lifecycle: Lifecycle, feedback: FeedbackService) -> None:
+async def create_example(creation: Creation, feedback: FeedbackService) -> None:
     """Creates `support` and submits its labels, as any client would."""
     folder = _example_folder()
-    await lifecycle.create(
-        _EXAMPLE, encoder_digest="", labels=(), closed=False, actor="first start"
-    )
+    await creation.create(NewModel(_EXAMPLE), encoder_digest="", actor="first start")
     call = Call(monotonic() + FIRST_START_S, "first start")
     anchor = [
         fb.AnchorExample(text=text, label=label) for text, label in _rows(folder / "anchor.csv")

@@ -89,6 +89,15 @@ def count(number: int, field: str, maximum: int) -> None:
         )
 
 
+def top_k(value: int) -> int:
+    """Returns how many scores to send, 1 for the unset 0; raises InvalidRequest."""
+    if value > MAX_TOP_K:
+        raise InvalidRequest(
+            f"top_k is {value}; ask for at most {MAX_TOP_K}", reason="BAD_TOP_K", field="top_k"
+        )
+    return value or 1
+
+
 def weight(value: float, field: str) -> float:
     """Returns a weight in (0, 10], 1 for the unset 0; raises InvalidRequest."""
     if value == 0:

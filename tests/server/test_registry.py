@@ -16,6 +16,7 @@ from honed_server.registry import (
     VersionRow,
     VersionState,
 )
+from honed_server.registry_rows import SCHEMA
 
 
 def decision(decision_id: str, kind: str = "gate", model: str = "m", **numbers) -> DecisionRow:
@@ -204,3 +205,24 @@ def test_a_damaged_registry_is_refused_by_name(path: Path) -> None:
     path.write_bytes(b"\0garbage" * 2_000)
     with pytest.raises(StoreDamaged, match=r"registry\.sqlite is damaged"):
         Registry(path)
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute(SCHEMA[0])
+        db.execute(
+            "INSERT INTO models (name, encoder_digest, created, closed_labels, declared_labels,"
+            " active_version) VALUES ('old', 'digest-1', 1.5, 0, '[]', 4)"
+        )
+        db.pragma("user_version", 1)
+    with closing(Registry(path)) as registry:
+        old = registry.model("old")
+        assert old is not None
+        assert (old.active_version, old.created, old.own_head_version) == (4, 1.5, 0)
+        new = registry.create_model(
+            "new", "digest-2", closed_labels=False, declared_labels=("a",), own_head_version=1
+        ).result()
+        assert new.own_head_version == 1
+        with pytest.raises(ModelExists, match="'old' exists"):
+            registry.check_free("old")
+        registry.check_free("other")
