@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 import grpc
@@ -32,14 +33,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Received:
-    """A call that arrived."""
+    """A call that arrived; `request` is a list where the client sends a stream."""
 
     method: str
     request: Any
-    time_left_s: float
+    time_left_s: float | None
 
 
-Answer: TypeAlias = Message | Fault | Sequence[Message] | Callable[[Any], Message]
+# A function is given the request, or an iterator of requests for a stream in both directions; then
+# it yields.
+Answer: TypeAlias = Message | Fault | Sequence[Message | Fault] | Callable[[Any], Any]
 
 
 def status(code: str, message: str, reason: str = "", *details: Message) -> status_pb2.Status:
@@ -56,13 +59,14 @@ def status(code: str, message: str, reason: str = "", *details: Message) -> stat
 class ScriptedServer:
     """Answers each method with what `on` said, in turn; the last answer is repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.released = threading.Event()
+        self.refuse_uploads = False  # whether an upload is answered after its first message
         self._answers: dict[str, list[Answer]] = {}
         self._server = grpc.server(ThreadPoolExecutor(8))
         self._server.add_generic_rpc_handlers(tuple(map(self._handler, SERVICES)))
-        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.target = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         self._server.start()
 
     def on(self, method: str, *answers: Answer) -> None:
@@ -88,34 +92,50 @@ class ScriptedServer:
 
     def _method(self, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         name = f"{method.containing_service.name}.{method.name}"
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if method.server_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return make(
-            lambda request, context: self._answer(name, request, context),
+        arity = ("unary", "stream")
+        shape = f"{arity[method.client_streaming]}_{arity[method.server_streaming]}"
+        make = getattr(grpc, f"{shape}_rpc_method_handler")
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            if method.client_streaming and not method.server_streaming:
+                request = list(islice(request, 1 if self.refuse_uploads else None))
+            return self._answer(name, request, context)
+
+        handler: grpc.RpcMethodHandler[Any, Any] = make(
+            answer,
             request_deserializer=GetMessageClass(method.input_type).FromString,
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
+        return handler
 
     def _answer(self, name: str, request: Message, context: grpc.ServicerContext) -> Any:
         self.received.append(Received(name, request, context.time_remaining()))
         answers = self._answers[name]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Fault):
-            _end(context, answer)
         if isinstance(answer, Sequence):
             return self._stream(answer, context)
-        return answer(request) if callable(answer) else answer
+        said = answer(request) if callable(answer) else answer
+        if isinstance(said, Fault):
+            _end(context, said)
+        return _until_fault(said, context) if isinstance(said, Iterator) else said
 
     def _stream(
-        self, answers: Iterable[Message], context: grpc.ServicerContext
+        self, answers: Iterable[Message | Fault], context: grpc.ServicerContext
     ) -> Iterator[Message]:
         """Sends the messages, then keeps the stream open until the client or the test ends it."""
-        yield from answers
+        yield from _until_fault(answers, context)
         context.add_callback(self.released.set)
         self.released.wait()
+
+
+def _until_fault(
+    answers: Iterable[Message | Fault], context: grpc.ServicerContext
+) -> Iterator[Message]:
+    for answer in answers:
+        if isinstance(answer, Fault):
+            _end(context, answer)
+        else:
+            yield answer
 
 
 def _end(context: grpc.ServicerContext, fault: Fault) -> None:

@@ -298,10 +298,3 @@ def test_versions_and_decisions_are_listed(server: ScriptedServer, client: Clien
         "refused",
         '{"e": 2}',
     )
-
-
-def test_a_word_of_a_newer_server_is_unknown(server: ScriptedServer, client: Client) -> None:
-    newer = models_pb2.Version(version=2)
-    newer.MergeFromString(b"\x10\x63")  # state = 99
-    server.on("Models.ListVersions", models_pb2.ListVersionsResponse(versions=[newer]))
-    assert client.list_versions("support")[0].state == "unknown"

@@ -1,12 +1,13 @@
 """Deadlines and retries: which calls are repeated, with what, and for how long."""
 
+import asyncio
 import threading
 
 import pytest
 
 import honed
 from clients.scripted import Fault, ScriptedServer, status
-from honed import Client
+from honed import AsyncClient, Client
 from honed_proto.v1.feedback_pb2 import FeedbackAck, SubmitResponse, SubmitResult
 from honed_proto.v1.inference_pb2 import Prediction, PredictItem, PredictResponse, Score
 from honed_proto.v1.models_pb2 import Model, ModelEvent
@@ -48,6 +49,16 @@ def test_it_gives_up_after_three_attempts(server: ScriptedServer, client: Client
     with pytest.raises(honed.Unavailable, match="stopping"):
         client.get_model("support")
     assert len(server.received) == 3
+
+
+def test_a_server_that_stays_away_is_asked_ever_less(
+    server: ScriptedServer, client: Client
+) -> None:
+    server.on("Models.Get", DOWN)
+    for _ in range(20):
+        with pytest.raises(honed.Unavailable):
+            client.get_model("support")
+    assert 20 <= len(server.received) <= 20 + 10  # and not 60: the retry budget is spent
 
 
 def test_overload_is_never_repeated(server: ScriptedServer, client: Client) -> None:
@@ -97,17 +108,33 @@ def test_the_target_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         assert client.target == "127.0.0.1:8790"
 
 
-def test_a_watch_ends_when_it_is_closed(server: ScriptedServer, client: Client) -> None:
-    snapshot = ModelEvent(kind=ModelEvent.KIND_SNAPSHOT, model=Model(name="support", version=1))
-    newer = ModelEvent(kind=ModelEvent.KIND_REVISION, model=Model(name="support", revision=5))
-    server.on("Models.Watch", [snapshot, newer])
-    with client.watch("support") as watch:
+EVENTS = (
+    ModelEvent(kind=ModelEvent.KIND_SNAPSHOT, model=Model(name="support", version=1)),
+    ModelEvent(kind=ModelEvent.KIND_REVISION, model=Model(name="support", revision=5)),
+)
+
+
+def test_a_watch_ends_when_another_thread_closes_it(server: ScriptedServer) -> None:
+    server.on("Models.Watch", EVENTS)
+    with Client(server.target) as client, client.watch("support") as watch:
         assert next(watch).kind == "snapshot"
         assert next(watch).model.revision == 5
         closer = threading.Timer(0.05, watch.close)
         closer.start()
         assert list(watch) == []
         closer.join()
+
+
+async def _watch_until_another_task_closes(target: str) -> list[str]:
+    async with AsyncClient(target) as client, client.watch("support") as watch:
+        kinds = [(await anext(watch)).kind, (await anext(watch)).kind]
+        asyncio.get_running_loop().call_later(0.05, asyncio.create_task, watch.close())
+        return kinds + [event.kind async for event in watch]
+
+
+def test_a_watch_ends_when_another_task_closes_it(server: ScriptedServer) -> None:
+    server.on("Models.Watch", EVENTS)
+    assert asyncio.run(_watch_until_another_task_closes(server.target)) == ["snapshot", "revision"]
 
 
 def test_a_watch_that_breaks_says_so(server: ScriptedServer, client: Client) -> None:

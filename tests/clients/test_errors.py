@@ -35,9 +35,10 @@ def test_each_status_has_its_kind(
     server: ScriptedServer, client: Client, code: str, bare: bool
 ) -> None:
     server.on("Models.Promote", Fault(status(code, "no", "SOME_REASON"), bare))
-    with pytest.raises(KINDS[code]) as caught:
+    expected = honed.ServerTooOld if code == "UNIMPLEMENTED" and bare else KINDS[code]
+    with pytest.raises(expected) as caught:
         client.promote("support", 3)
-    assert type(caught.value) is KINDS[code]
+    assert type(caught.value) is expected
     assert caught.value.status == code
     if not bare:
         assert (str(caught.value), caught.value.reason) == ("no", "SOME_REASON")

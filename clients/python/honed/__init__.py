@@ -1,10 +1,11 @@
-"""Python SDK of Honed: `Client`, the values it returns and the errors it raises.
+"""Python SDK of Honed: `Client` and `AsyncClient`, their answers and their errors.
 
 Importing it loads grpcio and protobuf only. The `honed` command lives in `honed.cli`.
 """
 
 from importlib.metadata import version
 
+from honed.aio import AsyncClient
 from honed.client import Client
 from honed.errors import (
     Conflict,
@@ -14,11 +15,14 @@ from honed.errors import (
     NotFound,
     Overloaded,
     ServerError,
+    ServerTooOld,
     Unavailable,
 )
 from honed.types import (
+    AnchorImport,
     Decision,
     Deletion,
+    Export,
     FeedbackAck,
     FeedbackItem,
     FeedbackKind,
@@ -26,7 +30,9 @@ from honed.types import (
     Model,
     ModelEvent,
     Prediction,
+    Replay,
     Score,
+    SpoolFlush,
     Version,
 )
 
@@ -34,20 +40,25 @@ __version__ = version("honed")
 
 __all__ = [  # noqa: RUF022  (grouped by use)
     "Client",
+    "AsyncClient",
     # answers
     "Prediction",
     "Score",
+    "Replay",
     # feedback
     "FeedbackItem",
     "FeedbackKind",
     "FeedbackAck",
     "FeedbackRecord",
     "Deletion",
+    "AnchorImport",
+    "SpoolFlush",
     # models
     "Model",
     "Version",
     "Decision",
     "ModelEvent",
+    "Export",
     # errors
     "HonedError",
     "InvalidRequest",
@@ -57,5 +68,6 @@ __all__ = [  # noqa: RUF022  (grouped by use)
     "DeadlineExceeded",
     "Unavailable",
     "ServerError",
+    "ServerTooOld",
     "__version__",
 ]

@@ -1,57 +1,20 @@
-"""One channel to one server: options, deadlines, retries, and errors of the SDK's family."""
+"""One channel to one server, of either kind: deadlines, and errors of the SDK's family."""
 
-import json
-from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, Self, cast
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 import grpc
 
-from honed import _rpcs
-from honed._convert import event_from
+from honed._channel import callables, channel_options
+from honed._retry import RetryBudget
 from honed._rpcs import Request, Response, Rpc
 from honed._status import error_from_call
-from honed.types import ModelEvent
-from honed_proto.v1 import models_pb2
-
-_MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+from honed.errors import HonedError, Unavailable
 
 
-def _service_config() -> str:
-    """Lets gRPC repeat harmless calls that found no server: three attempts, jittered backoff.
-
-    gRPC keeps the call's deadline over all attempts and sends the very same bytes, so a repeated
-    Submit carries the same idempotency keys. Overload is never retried.
-    """
-    repeatable = [
-        {"service": rpc.service, "method": rpc.method} for rpc in _rpcs.ALL if rpc.repeatable
-    ]
-    policy = {
-        "maxAttempts": 3,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1s",
-        "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return json.dumps({"methodConfig": [{"name": repeatable, "retryPolicy": policy}]})
-
-
-def channel_options() -> list[tuple[str, str | int]]:
-    """The gRPC channel arguments of every Honed client."""
-    return [
-        ("grpc.service_config", _service_config()),
-        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-        # gRPC gives up retrying a request that does not fit its buffer (256 KiB if not said).
-        ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-        # A web proxy from the environment would also be asked for 127.0.0.1.
-        ("grpc.enable_http_proxy", 0),
-    ]
-
-
-class Connection:
-    """Makes calls over one channel; safe to share between threads.
+class _Address:
+    """What both kinds know.
 
     Args:
         target: Address of the server, "host:port".
@@ -61,79 +24,151 @@ class Connection:
     def __init__(self, target: str, timeout_s: float) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, options=channel_options())
-        self._calls = {rpc.path: self._callable(rpc) for rpc in _rpcs.ALL}
+        self.budget = RetryBudget()
 
-    def _callable(self, rpc: Rpc[Any, Any]) -> Callable[..., Any]:
-        make = self._channel.unary_stream if rpc.streams else self._channel.unary_unary
-        return make(
-            rpc.path,
-            request_serializer=rpc.request.SerializeToString,
-            response_deserializer=rpc.response.FromString,
-        )
+    def error(
+        self, error: grpc.RpcError, rpc: Rpc[Any, Any], timeout_s: float | None
+    ) -> HonedError:
+        """What a failed call of gRPC means."""
+        call = cast(grpc.Call, error)
+        return error_from_call(call, self.target, timeout_s, f"{rpc.service}.{rpc.method}")
+
+
+class Connection(_Address):
+    """Makes calls over one channel; safe to share between threads."""
+
+    def __init__(self, target: str, timeout_s: float) -> None:
+        super().__init__(target, timeout_s)
+        self._channel = grpc.insecure_channel(target, options=channel_options())
+        self._callables: dict[str, Any] = callables(self._channel)
 
     def call(
-        self, rpc: Rpc[Request, Response], request: Request, timeout_s: float | None = None
+        self, rpc: Rpc[Request, Response], request: Any, timeout_s: float | None = None
     ) -> Response:
         """Makes one call and waits for its answer.
+
+        Args:
+            rpc: The call.
+            request: Its message, or an iterator of messages for a call that uploads.
+            timeout_s: Deadline in seconds; the client's if None.
 
         Raises:
             HonedError: The call failed; see `honed.errors`.
         """
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         try:
-            return cast(Response, self._calls[rpc.path](request, timeout=timeout_s))
+            return cast(Response, self.stream(rpc, request, timeout_s))
         except grpc.RpcError as error:
-            raise error_from_call(cast(grpc.Call, error), self.target, timeout_s) from error
+            raise self.error(error, rpc, timeout_s) from error
 
-    def watch(self, request: models_pb2.WatchRequest, timeout_s: float | None) -> "Watch":
-        """Opens a stream of events, without a deadline if `timeout_s` is None."""
-        stream = self._calls[_rpcs.WATCH.path](request, timeout=timeout_s)
-        return Watch(stream, self.target, timeout_s)
+    def start(self, rpc: Rpc[Any, Any], request: Any, done: Callable[[Any], None]) -> None:
+        """Makes one call without waiting; `done` gets the response, or a HonedError.
+
+        It is called on a thread of gRPC, or at once if the client is closed.
+        """
+        try:
+            future = self._callables[rpc.path].future(request, timeout=self.timeout_s)
+        except ValueError:
+            done(closed())
+        else:
+            future.add_done_callback(lambda future: done(self._outcome(rpc, future)))
+
+    def _outcome(self, rpc: Rpc[Any, Any], future: Any) -> Any:
+        try:
+            return future.result()
+        except grpc.FutureCancelledError:
+            return closed()
+        except grpc.RpcError as error:
+            return self.error(error, rpc, self.timeout_s)
+
+    def stream(self, rpc: Rpc[Any, Any], request: Any, timeout_s: float | None) -> Any:
+        """Makes a call of any shape: the response, or gRPC's call if responses are a stream.
+
+        Without a deadline if `timeout_s` is None.
+        """
+        try:
+            return self._callables[rpc.path](request, timeout=timeout_s)
+        except ValueError:  # gRPC's word for a closed channel
+            raise closed() from None
+
+    def responses(
+        self, rpc: Rpc[Any, Response], request: Any, timeout_s: float
+    ) -> Iterator[Response]:
+        """The responses of a stream, which ends with the iteration; raises `HonedError`."""
+        stream = self.stream(rpc, request, timeout_s)
+        try:
+            yield from stream
+        except grpc.RpcError as error:
+            raise self.error(error, rpc, timeout_s) from error
+        finally:
+            stream.cancel()
 
     def close(self) -> None:
         """Closes the channel; calls in progress end with an error."""
         self._channel.close()
 
 
-class Watch(Iterator[ModelEvent]):
-    """What happens to models, event by event; iterate it, and close it when done.
+class AsyncConnection(_Address):
+    """Makes calls over one channel, which opens at the first call and stays on its event loop."""
 
-    `close` may be called from another thread, and ends an iteration that waits for an event.
-    """
+    def __init__(self, target: str, timeout_s: float) -> None:
+        super().__init__(target, timeout_s)
+        self._channel: grpc.aio.Channel | None = None
+        self._callables: dict[str, Any] = {}
 
-    def __init__(self, stream: Any, target: str, timeout_s: float | None) -> None:
-        self._stream = stream
-        self._target = target
-        self._timeout_s = timeout_s
-        self._closed = False
-
-    def __next__(self) -> ModelEvent:
-        """Waits for the next event.
-
-        Raises:
-            HonedError: The stream broke; watch again to see the present state first.
-        """
+    async def call(
+        self, rpc: Rpc[Request, Response], request: Any, timeout_s: float | None = None
+    ) -> Response:
+        """Makes one call; arguments and errors are those of `Connection.call`."""
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         try:
-            return event_from(next(self._stream))
-        except grpc.RpcError as error:
-            if self._closed:
-                raise StopIteration from None
-            call = cast(grpc.Call, error)
-            raise error_from_call(call, self._target, self._timeout_s) from error
+            return cast(Response, await self.stream(rpc, request, timeout_s))
+        except grpc.aio.AioRpcError as error:
+            raise self.error(error, rpc, timeout_s) from error
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise closed() from None
 
-    def close(self) -> None:
-        """Ends the stream; harmless to repeat."""
-        self._closed = True
-        self._stream.cancel()
+    def stream(self, rpc: Rpc[Any, Any], request: Any, timeout_s: float | None) -> Any:
+        """Opens a call of any shape: gRPC's call, without a deadline if `timeout_s` is None."""
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self.target, options=channel_options())
+            self._callables = callables(self._channel)
+        try:
+            return self._callables[rpc.path](request, timeout=timeout_s)
+        except grpc.aio.UsageError:  # gRPC's word for a closed channel
+            raise closed() from None
 
-    def __enter__(self) -> Self:
-        return self
+    async def responses(
+        self, rpc: Rpc[Any, Response], request: Any, timeout_s: float
+    ) -> AsyncIterator[Response]:
+        """The responses of a stream, which ends with the iteration; raises `HonedError`."""
+        stream = self.stream(rpc, request, timeout_s)
+        try:
+            async for response in stream:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise self.error(error, rpc, timeout_s) from error
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise closed() from None
+        finally:
+            stream.cancel()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    async def close(self) -> None:
+        """Closes the channel; calls in progress end with an error."""
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancels the present task; gRPC says so too when its channel is closed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def closed() -> HonedError:
+    """The error of a call that the caller's own `close` ended."""
+    return Unavailable("the client is closed; open another one", "CLIENT_CLOSED", "CANCELLED")

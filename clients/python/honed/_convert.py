@@ -1,8 +1,8 @@
 """`honed.v1` messages <-> the values of `types.py`."""
 
 import struct
-from collections.abc import MutableSequence
-from dataclasses import fields
+from collections.abc import MutableSequence, Sequence
+from dataclasses import fields, replace
 from datetime import UTC
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from honed._status import error_from_status
-from honed.errors import HonedError
+from honed.errors import HonedError, ServerError
 from honed.types import (
     Deletion,
     FeedbackAck,
@@ -28,17 +28,19 @@ Value = TypeVar("Value")
 
 
 def value_from(message: Message, kind: type[Value]) -> Value:
-    """Builds a flat value from the message fields of the same names.
+    """Builds a value from the message fields of the same names.
 
-    Timestamps become aware datetimes (None if unset), repeated fields tuples, and enumerations
-    lower-case words.
+    Timestamps become aware datetimes (None if unset), scores `Score`s, repeated fields tuples, and
+    enumerations lower-case words. What has no such field keeps its default.
     """
+    known = message.DESCRIPTOR.fields_by_name
     names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only dataclasses
-    return kind(**{name: _plain(message, name) for name in names})
+    return kind(**{name: _plain(message, name) for name in names if name in known})
 
 
-def value_or_raise(result: Value | HonedError) -> Value:
-    """Raises the outcome of a single item if it is an error."""
+def only(results: Sequence[Value | HonedError]) -> Value:
+    """The outcome of a single item, raised if it is an error."""
+    (result,) = results
     if isinstance(result, HonedError):
         raise result
     return result
@@ -51,11 +53,17 @@ def _plain(message: Message, name: str) -> Any:
         case Timestamp():
             return value.ToDatetime(UTC) if message.HasField(name) else None
         case MutableSequence():
-            return tuple(value)
+            return tuple(map(_element, value))
         case int() if enum is not None:
             return _word(enum, value)
         case _:
             return value
+
+
+def _element(value: Any) -> Any:
+    if isinstance(value, inference_pb2.Score):
+        return Score(value.label, value.probability)
+    return value
 
 
 def _word(enum: Any, number: int) -> str:
@@ -70,10 +78,26 @@ def _floats(packed: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
-def prediction_from(item: inference_pb2.PredictItem, text: str) -> Prediction | HonedError:
+def predictions_from(
+    response: inference_pb2.PredictResponse, texts: Sequence[str]
+) -> list[Prediction | HonedError]:
+    """The answers for some texts.
+
+    Raises:
+        HonedError: The request failed as a whole, or the server did not answer each text.
+    """
+    if response.HasField("error"):
+        raise error_from_status(response.error)
+    if len(response.items) != len(texts):
+        message = f"the server gave {len(response.items)} answers to {len(texts)} texts"
+        raise ServerError(message, "ANSWER_UNKNOWN")
+    return list(map(_prediction, response.items, texts))
+
+
+def _prediction(item: inference_pb2.PredictItem, text: str) -> Prediction | HonedError:
     """The answer for one text, or why there is none."""
-    if item.HasField("error"):
-        return error_from_status(item.error)
+    if not item.HasField("prediction"):
+        return _error(item)
     answer = item.prediction
     return Prediction(
         prediction_id=answer.prediction_id,
@@ -81,7 +105,7 @@ def prediction_from(item: inference_pb2.PredictItem, text: str) -> Prediction | 
         version=answer.version,
         revision=answer.revision,
         label_set_version=answer.label_set_version,
-        scores=tuple(Score(score.label, score.probability) for score in answer.scores),
+        scores=tuple(map(_element, answer.scores)),
         text=text,
         num_tokens=answer.num_tokens,
         truncated=answer.truncated,
@@ -112,18 +136,16 @@ def item_message(item: FeedbackItem) -> feedback_pb2.FeedbackItem:
 
 def ack_from(result: feedback_pb2.SubmitResult) -> FeedbackAck | HonedError:
     """The acknowledgement of one label, or why it was not recorded."""
-    if result.HasField("error"):
-        return error_from_status(result.error)
-    return value_from(result.ack, FeedbackAck)
+    return value_from(result.ack, FeedbackAck) if result.HasField("ack") else _error(result)
 
 
 def deletion_from(response: feedback_pb2.DeleteFeedbackResponse) -> Deletion:
     """The record of a deletion."""
     return Deletion(
         results=tuple(
-            error_from_status(result.error)
-            if result.HasField("error")
-            else value_from(result.tombstone, FeedbackRecord)
+            value_from(result.tombstone, FeedbackRecord)
+            if result.HasField("tombstone")
+            else _error(result)
             for result in response.results
         ),
         position=response.position,
@@ -133,10 +155,23 @@ def deletion_from(response: feedback_pb2.DeleteFeedbackResponse) -> Deletion:
     )
 
 
+def model_from(message: models_pb2.Model) -> Model:
+    """A model; all that one without an own head knows is learned, even if an old server is mute."""
+    model = value_from(message, Model)
+    return model if model.own_head_version else replace(model, learned_weight=1.0)
+
+
 def event_from(event: models_pb2.ModelEvent) -> ModelEvent:
     """One event, with the model after it."""
     return ModelEvent(
         kind=_plain(event, "kind"),
-        model=value_from(event.model, Model),
+        model=model_from(event.model),
         time=_plain(event, "time"),
     )
+
+
+def _error(result: Any) -> HonedError:
+    """Why an item has no value: its error, or that only a newer SDK knows what it has instead."""
+    if result.HasField("error"):
+        return error_from_status(result.error)
+    return ServerError("the server answered with what this SDK does not know", "ANSWER_UNKNOWN")

@@ -1,11 +1,13 @@
 """Calls of the Feedback service: labels in, acknowledgements and records out."""
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from honed import _rpcs
-from honed._connection import Connection
-from honed._convert import ack_from, deletion_from, item_message, value_from, value_or_raise
+from honed._call import Awaiting, Blocking, Both, Call, method
+from honed._convert import ack_from, deletion_from, item_message, only, value_from
 from honed.errors import HonedError
 from honed.types import (
     AnchorImport,
@@ -15,16 +17,21 @@ from honed.types import (
     FeedbackKind,
     FeedbackRecord,
     Prediction,
+    SpoolFlush,
     new_key,
 )
 from honed_proto.v1 import feedback_pb2
 
+if TYPE_CHECKING:
+    from honed._spool import Spool
+
+_SPOOLED = FeedbackAck("", 0, False, False, 0, 0, False, spooled=True)
+
 
 class FeedbackCalls:
-    """Labels, the part of `Client` that speaks to `honed.v1.Feedback`."""
+    """Labels, the part of both clients that speaks to `honed.v1.Feedback`."""
 
-    _connection: Connection
-
+    @method
     def submit(
         self,
         prediction: Prediction | None = None,
@@ -39,7 +46,7 @@ class FeedbackCalls:
         idempotency_key: str | None = None,
         wait: bool = False,
         timeout_s: float | None = None,
-    ) -> FeedbackAck:
+    ) -> Call[FeedbackAck]:
         """Submits one label: about a prediction, or for a text.
 
         Args:
@@ -59,6 +66,11 @@ class FeedbackCalls:
 
         Raises:
             TypeError: Neither a prediction nor all of `model`, `text` and `label` are given.
+
+        Example:
+            >>> answer = client.predict("support", "where is my order?")
+            >>> client.submit(answer, label="order_status", wait=True).served
+            True
         """
         if prediction is not None:
             model = prediction.model if model is None else model
@@ -78,16 +90,16 @@ class FeedbackCalls:
             event_time=event_time,
             idempotency_key=idempotency_key or new_key(),
         )
-        (result,) = self.submit_many(model, [item], wait, timeout_s)
-        return value_or_raise(result)
+        return _submit(model, [item], wait, timeout_s).map(only)
 
+    @method
     def submit_many(
         self,
         model: str,
         items: Iterable[FeedbackItem],
         wait: bool = False,
         timeout_s: float | None = None,
-    ) -> list[FeedbackAck | HonedError]:
+    ) -> Call[list[FeedbackAck | HonedError]]:
         """Submits 1 to 256 labels in one call; each is recorded or refused by itself.
 
         Args:
@@ -98,13 +110,16 @@ class FeedbackCalls:
 
         Returns:
             The acknowledgement or the error of each item, in order.
-        """
-        request = feedback_pb2.SubmitRequest(
-            model=model, items=map(item_message, items), wait_until_served=wait
-        )
-        response = self._connection.call(_rpcs.SUBMIT, request, timeout_s)
-        return [ack_from(result) for result in response.results]
 
+        Example:
+            >>> item = FeedbackItem("how do I pay by card?", "payment")
+            >>> (ack,) = client.submit_many("support", [item])
+            >>> ack.already_recorded
+            False
+        """
+        return _submit(model, items, wait, timeout_s)
+
+    @method
     def retract(
         self,
         model: str,
@@ -112,28 +127,40 @@ class FeedbackCalls:
         submitter: str = "",
         wait: bool = False,
         timeout_s: float | None = None,
-    ) -> FeedbackAck:
-        """Withdraws an earlier label: it stays in the log and trains no more."""
-        item = FeedbackItem(kind=FeedbackKind.RETRACTION, retracts=feedback_id, submitter=submitter)
-        (result,) = self.submit_many(model, [item], wait, timeout_s)
-        return value_or_raise(result)
+    ) -> Call[FeedbackAck]:
+        """Withdraws an earlier label: it stays in the log and trains no more.
 
+        Example:
+            >>> ack = client.submit(model="support", text="hi", label="greeting")
+            >>> client.retract("support", ack.feedback_id).position > ack.position
+            True
+        """
+        item = FeedbackItem(kind=FeedbackKind.RETRACTION, retracts=feedback_id, submitter=submitter)
+        return _submit(model, [item], wait, timeout_s).map(only)
+
+    @method
     def delete(
         self,
         model: str,
         feedback_ids: Iterable[str],
         requested_by: str = "",
         timeout_s: float | None = None,
-    ) -> Deletion:
+    ) -> Call[Deletion]:
         """Forgets 1 to 256 labels: text, label, vector and influence. Repeating is harmless.
 
         Returns when a revision without them serves, with a record that can be checked.
+
+        Example:
+            >>> ack = client.submit(model="support", text="forget me", label="other")
+            >>> client.delete("support", [ack.feedback_id]).results[0].state
+            'deleted'
         """
         request = feedback_pb2.DeleteFeedbackRequest(
             model=model, feedback_ids=feedback_ids, requested_by=requested_by
         )
-        return deletion_from(self._connection.call(_rpcs.DELETE_FEEDBACK, request, timeout_s))
+        return Call(_rpcs.DELETE_FEEDBACK, request, deletion_from, timeout_s)
 
+    @method
     def list_feedback(
         self,
         model: str,
@@ -141,7 +168,7 @@ class FeedbackCalls:
         submitter: str = "",
         page_size: int = 100,
         timeout_s: float | None = None,
-    ) -> Iterator[FeedbackRecord]:
+    ) -> Both[Iterator[FeedbackRecord], AsyncIterator[FeedbackRecord]]:
         """Iterates over the log of a model in order, deleted entries as tombstones.
 
         Args:
@@ -150,24 +177,47 @@ class FeedbackCalls:
             submitter: Only entries of this submitter; empty means all.
             page_size: Entries fetched by one call, 1 to 1,000.
             timeout_s: Deadline of each call in seconds; the client's if None.
+
+        Example:
+            >>> next(client.list_feedback("support", label="order_status")).label
+            'order_status'
         """
         request = feedback_pb2.ListFeedbackRequest(
             model=model, label=label, submitter=submitter, page_size=page_size
         )
-        while True:
-            page = self._connection.call(_rpcs.LIST_FEEDBACK, request, timeout_s)
-            yield from (value_from(record, FeedbackRecord) for record in page.records)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return Both(
+            lambda client: _pages(client, request, timeout_s),
+            lambda client: _async_pages(client, request, timeout_s),
+        )
 
+    @method
+    def flush_spool(self) -> Both[SpoolFlush, Coroutine[Any, Any, SpoolFlush]]:
+        """Sends the feedback that waits in the spool now, and what other processes left there.
+
+        The client does so by itself, within 15 seconds after the server is back.
+
+        Raises:
+            ValueError: The client was made without a spool.
+            HonedError: The server still cannot take it; what is left still waits.
+
+        Example:
+            >>> with Client(client.target, spool=folder) as careful:
+            ...     careful.flush_spool()
+            SpoolFlush(recorded=0, rejected=0)
+        """
+        return Both(
+            lambda client: _spool_of(client).flush(),
+            lambda client: asyncio.to_thread(_spool_of(client).flush),
+        )
+
+    @method
     def import_anchor(
         self,
         model: str,
         examples: Iterable[tuple[str, str]],
         replace: bool = False,
         timeout_s: float | None = None,
-    ) -> AnchorImport:
+    ) -> Call[AnchorImport]:
         """Adds trusted labels that never train: they guard learning and gate promotions.
 
         Args:
@@ -183,5 +233,50 @@ class FeedbackCalls:
             ),
             replace=replace,
         )
-        response = self._connection.call(_rpcs.IMPORT_ANCHOR, request, timeout_s)
-        return value_from(response, AnchorImport)
+        return Call(
+            _rpcs.IMPORT_ANCHOR, request, lambda answer: value_from(answer, AnchorImport), timeout_s
+        )
+
+
+def _spool_of(client: Blocking | Awaiting) -> "Spool":
+    if client._spool is None:
+        raise ValueError("this client has no spool; make it with spool=PATH")
+    return client._spool
+
+
+def _submit(
+    model: str, items: Iterable[FeedbackItem], wait: bool, timeout_s: float | None
+) -> Call[list[FeedbackAck | HonedError]]:
+    request = feedback_pb2.SubmitRequest(
+        model=model, items=map(item_message, items), wait_until_served=wait
+    )
+    return Call(
+        _rpcs.SUBMIT,
+        request,
+        lambda answer: [ack_from(result) for result in answer.results],
+        timeout_s,
+        spooled=[_SPOOLED] * len(request.items),
+    )
+
+
+def _pages(
+    client: Blocking, request: feedback_pb2.ListFeedbackRequest, timeout_s: float | None
+) -> Iterator[FeedbackRecord]:
+    while True:
+        page = client._connection.call(_rpcs.LIST_FEEDBACK, request, timeout_s)
+        yield from (value_from(record, FeedbackRecord) for record in page.records)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def _async_pages(
+    client: Awaiting, request: feedback_pb2.ListFeedbackRequest, timeout_s: float | None
+) -> AsyncIterator[FeedbackRecord]:
+    while True:
+        page = await client._connection.call(_rpcs.LIST_FEEDBACK, request, timeout_s)
+        for record in page.records:
+            yield value_from(record, FeedbackRecord)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

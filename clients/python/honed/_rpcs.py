@@ -24,9 +24,10 @@ class Rpc(Generic[Request, Response]):
     Attributes:
         service: Full service name.
         method: Method name.
-        request: Class of the request message.
+        request: Class of the request message, or of each one in a stream.
         response: Class of the response message, or of each one in a stream.
-        repeatable: Whether a second attempt is harmless, so that UNAVAILABLE may be retried.
+        repeatable: Whether a second attempt is harmless, so that gRPC may retry UNAVAILABLE.
+        uploads: Whether the client sends a stream.
         streams: Whether the server answers with a stream.
     """
 
@@ -35,6 +36,7 @@ class Rpc(Generic[Request, Response]):
     request: type[Request]
     response: type[Response]
     repeatable: bool = False
+    uploads: bool = False
     streams: bool = False
 
     @property
@@ -42,10 +44,26 @@ class Rpc(Generic[Request, Response]):
         """Path of the call on the wire."""
         return f"/{self.service}/{self.method}"
 
+    @property
+    def shape(self) -> str:
+        """The channel method that makes this call, for example "unary_stream"."""
+        return f"{_ARITY[self.uploads]}_{_ARITY[self.streams]}"
 
+
+_ARITY = ("unary", "stream")
 _INFERENCE, _FEEDBACK, _MODELS = "honed.v1.Inference", "honed.v1.Feedback", "honed.v1.Models"
 
 PREDICT = Rpc(_INFERENCE, "Predict", inference.PredictRequest, inference.PredictResponse, True)
+# Repeated by `_stream.py`, which knows what has been answered.
+PREDICT_STREAM = Rpc(
+    _INFERENCE,
+    "PredictStream",
+    inference.PredictRequest,
+    inference.PredictResponse,
+    uploads=True,
+    streams=True,
+)
+REPLAY = Rpc(_INFERENCE, "Replay", inference.ReplayRequest, inference.ReplayResponse, True)
 
 # Every item carries an idempotency key, hence repeatable.
 SUBMIT = Rpc(_FEEDBACK, "Submit", feedback.SubmitRequest, feedback.SubmitResponse, True)
@@ -60,6 +78,10 @@ IMPORT_ANCHOR = Rpc(
 )
 
 CREATE = Rpc(_MODELS, "Create", models.CreateModelRequest, models.Model)
+IMPORT = Rpc(_MODELS, "Import", models.ImportModelRequest, models.Model, uploads=True)
+EXPORT = Rpc(
+    _MODELS, "Export", models.ExportModelRequest, models.ExportModelResponse, True, streams=True
+)
 GET = Rpc(_MODELS, "Get", models.GetModelRequest, models.Model, True)
 LIST_MODELS = Rpc(_MODELS, "List", models.ListModelsRequest, models.ListModelsResponse, True)
 DELETE_MODEL = Rpc(_MODELS, "Delete", models.DeleteModelRequest, models.DeleteModelResponse)
@@ -72,20 +94,6 @@ PAUSE = Rpc(_MODELS, "PauseAdaptation", models.PauseAdaptationRequest, models.Mo
 RESUME = Rpc(_MODELS, "ResumeAdaptation", models.ResumeAdaptationRequest, models.Model)
 WATCH = Rpc(_MODELS, "Watch", models.WatchRequest, models.ModelEvent, True, streams=True)
 
-ALL: tuple[Rpc[Any, Any], ...] = (
-    PREDICT,
-    SUBMIT,
-    LIST_FEEDBACK,
-    DELETE_FEEDBACK,
-    IMPORT_ANCHOR,
-    CREATE,
-    GET,
-    LIST_MODELS,
-    DELETE_MODEL,
-    LIST_VERSIONS,
-    PROMOTE,
-    ROLLBACK,
-    PAUSE,
-    RESUME,
-    WATCH,
+ALL: tuple[Rpc[Any, Any], ...] = tuple(
+    value for value in globals().copy().values() if isinstance(value, Rpc)
 )

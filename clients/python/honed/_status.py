@@ -14,6 +14,7 @@ from honed.errors import (
     NotFound,
     Overloaded,
     ServerError,
+    ServerTooOld,
     Unavailable,
 )
 
@@ -56,13 +57,16 @@ def error_from_status(status: status_pb2.Status) -> HonedError:
     )
 
 
-def error_from_call(call: grpc.Call, target: str, timeout_s: float | None) -> HonedError:
+def error_from_call(
+    call: grpc.Call, target: str, timeout_s: float | None, method: str = "this call"
+) -> HonedError:
     """Turns a failed call into an error.
 
     Args:
         call: The finished call.
         target: Address that was called, for the message.
         timeout_s: Deadline of the call in seconds, None for none.
+        method: What was called, for the message.
     """
     for key, value in call.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
@@ -70,7 +74,11 @@ def error_from_call(call: grpc.Call, target: str, timeout_s: float | None) -> Ho
                 return error_from_status(status_pb2.Status.FromString(value))
             except DecodeError:
                 break  # not our server's doing: the plain status is still true
-    return _error_without_details(call.code().name, call.details() or "", target, timeout_s)
+    name, text = call.code().name, call.details() or ""
+    if name == "UNIMPLEMENTED":
+        message = f"the server at {target} is older than this SDK and lacks {method}; upgrade it"
+        return ServerTooOld(message, "SERVER_TOO_OLD", name)
+    return _error_without_details(name, text, target, timeout_s)
 
 
 def _error_without_details(

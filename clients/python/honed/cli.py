@@ -4,6 +4,7 @@ Each sub-command lives in its own module under `honed.commands` and is imported 
 so none pays for, or fails over, what another one needs.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -14,36 +15,44 @@ from typer.main import get_command
 
 from honed import HonedError, InvalidRequest, __version__
 from honed.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from honed.commands.completion import COMPLETE_VARIABLE, PROGRAM, completion_init
 from honed.commands.failure import complain, exit_code
 from honed.commands.options import Address, new_app
+from honed.commands.output import printable
 
-# In the order of `honed --help`. The module of a command has its name.
-_COMMANDS = (
-    "serve",
-    "predict",
-    "feedback",
-    "anchor",
-    "models",
-    "versions",
-    "promote",
-    "rollback",
-    "status",
-)
+# In the order of `honed --help`, which imports none of them. The module of a command has its name.
+COMMANDS = {
+    "serve": "Start a server here; `honed serve --help` lists its options.",
+    "predict": "Classify texts with a model.",
+    "feedback": "Submit, list, delete and import labels.",
+    "anchor": "Import trusted labels that guard learning.",
+    "models": "Create, look at, pause, resume and delete models.",
+    "versions": "List the versions of a model.",
+    "promote": "Make a version serve, over the gate and on the record.",
+    "rollback": "Serve an earlier version, and pause learning.",
+    "replay": "Compute an old answer anew, and compare.",
+    "export": "Write a model as a folder that transformers loads.",
+    "status": "Show what the server serves, and how far learning is.",
+    "top": "Watch traffic, latency and learning live.",
+    "bench": "Put load on a server and measure what its callers feel.",
+    "config": "Look at the settings of a server.",
+    "completion": "Print what makes a shell complete `honed`.",
+}
 
 
 class _LazyCommands(Mapping[str, Any]):
     """Imports the module of a sub-command when the command is looked up."""
 
     def __getitem__(self, name: str) -> Any:
-        if name not in _COMMANDS:
+        if name not in COMMANDS:
             raise KeyError(name)
         return get_command(import_module(f"honed.commands.{name}").app)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_COMMANDS)
+        return iter(COMMANDS)
 
     def __len__(self) -> int:
-        return len(_COMMANDS)
+        return len(COMMANDS)
 
 
 class _HonedGroup(TyperGroup):
@@ -53,6 +62,11 @@ class _HonedGroup(TyperGroup):
         super().__init__(**settings)
         self.commands: Any = _LazyCommands()
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the sub-commands for `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a sub-command; an error becomes one line and an exit code, not a traceback."""
         try:
@@ -60,11 +74,16 @@ class _HonedGroup(TyperGroup):
         except UnicodeEncodeError as error:
             refusal = InvalidRequest("the text is not valid UTF-8", "NOT_UTF8", "INVALID_ARGUMENT")
             raise _exit_with(refusal) from error
-        except HonedError as error:
+        except BrokenPipeError:
+            raise  # whoever read the output has left, which is no error
+        except (HonedError, OSError) as error:
             raise _exit_with(error) from error
+        except KeyboardInterrupt as stop:
+            typer.echo(printable(f"honed: {str(stop) or 'interrupted'}"), err=True)
+            raise typer.Exit(130) from stop
 
 
-def _exit_with(error: HonedError) -> typer.Exit:
+def _exit_with(error: HonedError | OSError) -> typer.Exit:
     complain(error)
     return typer.Exit(exit_code(error))
 
@@ -99,15 +118,18 @@ def root(
     \b
     Exit codes:
       0  it worked
-      1  the server failed, or another error (a row of an import was refused)
+      1  the server failed, or another error (a row of an import was refused, a replay differs)
       2  wrong usage or invalid request
       3  no such model, version or feedback
       4  conflict with what the server holds
       5  overloaded, unreachable, or no answer in time
+      130  interrupted (Ctrl-C)
     """  # noqa: D301  (\b keeps the lines apart in the help)
     ctx.obj = Address(target, timeout_s)
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app(prog_name="honed")
+    """Entry point of the console script, and of the shell when it completes a command."""
+    if COMPLETE_VARIABLE in os.environ:
+        completion_init()
+    app(prog_name=PROGRAM)

@@ -13,7 +13,7 @@ class HonedError(Exception):
 
     Attributes:
         message: One sentence for people: what is wrong and what to do.
-        reason: UPPER_SNAKE_CASE word for programs, for example "MODEL_NOT_FOUND".
+        reason: UPPER_SNAKE_CASE word for programs, for example "UNKNOWN_MODEL".
         status: Canonical gRPC status name, for example "NOT_FOUND".
         details: Facts behind the reason, by name, for example {"model": "support"}.
         violations: For invalid requests: what is wrong, by request field ("texts[3]").
@@ -75,7 +75,8 @@ class Overloaded(HonedError):
     """The server refused the work, so that it can finish what it has accepted.
 
     Raised by the server at once when its queue, or its disk, is full; nothing was recorded. The
-    SDK never repeats such a call by itself: wait `retry_after_s`, then send less.
+    SDK never repeats such a call by itself: wait `retry_after_s`, then send less. Raised by the
+    SDK when the client's spool is full (SPOOL_FULL).
     """
 
     statuses = ("RESOURCE_EXHAUSTED",)
@@ -94,17 +95,26 @@ class DeadlineExceeded(HonedError):
 class Unavailable(HonedError):
     """No server answers, or it cannot serve now.
 
-    Raised by the SDK after safe calls were tried three times, with the address in the message; or
-    by the server while it stops or its store fails. Start the server, or check the address.
+    Raised by the SDK after safe calls were tried three times (less often while most calls fail),
+    with the address in the message; or by the server while it stops or its store fails. Start the
+    server, or check the address; a client with a spool keeps feedback meanwhile.
     """
 
     statuses = ("UNAVAILABLE", "CANCELLED")
 
 
 class ServerError(HonedError):
-    """The server failed, or does not know this call.
+    """The server failed.
 
-    Raised for its own faults; its log says more. An older server than this SDK also answers so.
+    Raised for its own faults; its log says more. Raised by the SDK when an answer makes no sense
+    to it, or a downloaded file is not what was announced.
     """
 
     statuses = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED")
+
+
+class ServerTooOld(ServerError):
+    """The server does not know this call, because it is older than this SDK.
+
+    Raised by the SDK; all other calls work. Upgrade the server.
+    """

@@ -11,6 +11,26 @@ from enum import StrEnum
 from uuid import uuid4
 
 from honed.errors import HonedError
+from honed.model_types import Decision, Export, Model, ModelEvent, Version
+
+__all__ = [  # noqa: RUF022  (grouped by use)
+    "Prediction",
+    "Score",
+    "Replay",
+    "FeedbackItem",
+    "FeedbackKind",
+    "FeedbackAck",
+    "FeedbackRecord",
+    "Deletion",
+    "AnchorImport",
+    "SpoolFlush",
+    "new_key",
+    "Model",
+    "Version",
+    "Decision",
+    "ModelEvent",
+    "Export",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,39 @@ class Prediction:
         return self.scores[0].probability
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An old answer, and what the same version and revision say when computed anew.
+
+    Attributes:
+        prediction_id: Names the answer.
+        model: Model that had answered.
+        version: Version that had answered.
+        revision: Revision that had answered.
+        time: When.
+        text: The text that had been asked about.
+        label: Label that had been answered.
+        probability: Its probability then, 0 to 1.
+        scores: The best labels computed anew, best first.
+        difference: Probability of `label` now less then, without sign.
+        matches: Whether the label is the same and `difference` at most 1e-4.
+        labels_learned: Labels learned anew for it; 0 if the version's head was read from disk.
+    """
+
+    prediction_id: str
+    model: str
+    version: int
+    revision: int
+    time: datetime | None
+    text: str
+    label: str
+    probability: float
+    scores: tuple[Score, ...]
+    difference: float
+    matches: bool
+    labels_learned: int
+
+
 class FeedbackKind(StrEnum):
     """What a label says about an answer; all but RETRACTION train, only AUDIT votes."""
 
@@ -131,6 +184,8 @@ class FeedbackAck:
         served_version: With `wait`: version that serves now.
         served_revision: With `wait`: revision that serves now.
         quarantined: With `wait`: whether the anchor guard keeps it from having influence.
+        spooled: Whether the server was away and the client's spool holds it instead; then the
+            other fields are empty.
     """
 
     feedback_id: str
@@ -140,6 +195,7 @@ class FeedbackAck:
     served_version: int
     served_revision: int
     quarantined: bool
+    spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,73 +262,13 @@ class AnchorImport:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A named endpoint. `revision` below `log_position` means that learning lags behind.
+class SpoolFlush:
+    """What became of the feedback that waited in the spool.
 
-    `suspect_from` and `suspect_to` bound the log range under suspicion after a rollback (0: none);
-    `adapt_state` is "running", "starting" or "down".
+    Attributes:
+        recorded: Labels that the server has recorded, now or before.
+        rejected: Labels that it refused; they stand in `rejected.jsonl` beside the spool.
     """
 
-    name: str
-    version: int
-    revision: int
-    label_set_version: int
-    labels: tuple[str, ...]
-    encoder_digest: str
-    hidden_size: int
-    temperature: float
-    closed_labels: bool
-    adaptation_paused: bool
-    suspect_from: int
-    suspect_to: int
-    log_position: int
-    anchor_examples: int
-    create_time: datetime | None
-    adapt_state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """An immutable, durable version of a model.
-
-    `state` is "candidate", "active", "retired", "refused" or "damaged"; `tainted_position` is the
-    log position of a later deletion of feedback that it had learned (0: none).
-    """
-
-    version: int
-    state: str
-    parent: int
-    encoder_digest: str
-    log_position: int
-    num_labels: int
-    create_time: datetime | None
-    source: str
-    manifest_sha256: str
-    tainted_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A decision about a model; `numbers_json` holds the numbers behind it, a JSON object."""
-
-    decision_id: str
-    kind: str
-    outcome: str
-    version: int
-    actor: str
-    reason: str
-    numbers_json: str
-    time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEvent:
-    """Something that happened to a model, and the model after it.
-
-    `kind` is "snapshot" (the state when the watch began), "revision", "version", "rollback",
-    "paused", "resumed", "created", "deleted" or "quarantined".
-    """
-
-    kind: str
-    model: Model
-    time: datetime | None
+    recorded: int
+    rejected: int

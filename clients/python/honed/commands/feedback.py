@@ -1,15 +1,25 @@
 """`honed feedback`: submit, list, delete and import labels."""
 
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from honed.commands.failure import complain, exit_code
-from honed.commands.import_feedback import Tally, import_rows
-from honed.commands.options import Json, LabelFile, ModelName, RequestedBy, connect, new_app
+from honed.commands.import_feedback import ImportJob, import_file
+from honed.commands.options import (
+    Json,
+    LabelFile,
+    ModelName,
+    PatienceSeconds,
+    RequestedBy,
+    connect,
+    new_app,
+)
 from honed.commands.output import as_json, print_table
-from honed.commands.rows import read_feedback
+from honed.commands.rows import count_rows
+from honed.commands.until_served import wait_until_served
 from honed.errors import HonedError
 from honed.types import FeedbackAck, FeedbackItem, FeedbackKind, FeedbackRecord, new_key
 
@@ -135,22 +145,37 @@ def import_(
     ctx: typer.Context,
     model: ModelName,
     file: LabelFile,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            show_default=False,
+            help="Where refused rows are written; FILE.errors.jsonl if left out.",
+        ),
+    ] = None,
+    patience_s: PatienceSeconds = 60.0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew after an interruption.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it serves.")] = False,
     json: Json = False,
 ) -> None:
-    """Submit every row of a file.
+    """Submit every row of a file; after an interruption, the rest of them.
 
     Columns: text, label, and if you like id, submitter, time (ISO 8601 or Unix seconds), weight
     and kind (audit if left out). The id, or else the content of the row, is its idempotency key:
     importing a file again is harmless.
     """
-    tally = Tally()
-    try:
-        with connect(ctx) as client:
-            import_rows(client, model, read_feedback(file), tally, file.name)
-    except HonedError:
-        if tally != Tally():
-            typer.echo(f"honed: stopped ({tally.sentence()}); repeating is harmless", err=True)
-        raise
-    typer.echo(as_json(tally) if json else tally.sentence())
-    if tally.failed:
+    job = ImportJob(file, count_rows(file), errors, patience_s, restart)
+    with connect(ctx) as client:
+        described = client.get_model(model)
+        tally = import_file(client, described, job)
+        if wait and tally.position:
+            described = wait_until_served(client, model, tally.position, patience_s)
+    serving = {"served_version": described.version, "served_revision": described.revision}
+    sentence = job.sentence(tally)
+    if wait:
+        sentence += f"; version {described.version}, revision {described.revision} serves"
+    typer.echo(as_json({**job.summary(tally), **serving}) if json else sentence)
+    if tally.refused:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from honed.commands.create_model import create
 from honed.commands.options import Json, ModelName, RequestedBy, connect, new_app
 from honed.commands.output import as_fields, as_json, print_table
 from honed.types import Model
@@ -15,22 +16,7 @@ def _print(model: Model, json: bool) -> None:
     typer.echo(as_json(model) if json else as_fields(model))
 
 
-@app.command()
-def create(
-    ctx: typer.Context,
-    model: ModelName,
-    label: Annotated[
-        list[str] | None, typer.Option(help="A label to declare; may be repeated.")
-    ] = None,
-    closed: Annotated[
-        bool, typer.Option("--closed", help="Refuse labels that were not declared.")
-    ] = False,
-    encoder: Annotated[str, typer.Option(help="Digest of the encoder; the default if empty.")] = "",
-    json: Json = False,
-) -> None:
-    """Create a model that has learned nothing yet."""
-    with connect(ctx) as client:
-        _print(client.create_model(model, label or (), closed, encoder), json)
+app.command()(create)
 
 
 @app.command("list")

@@ -1,6 +1,7 @@
-"""CSV and JSONL files of labels -> feedback items, row by row.
+"""CSV and JSONL files of labels -> feedback items, row by row; nothing is held for longer.
 
 A row that cannot be read is reported in its place; the rows around it are not affected.
+`import_feedback.py` sends what is read here.
 """
 
 import csv
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from honed.errors import InvalidRequest
 from honed.types import FeedbackItem, FeedbackKind
@@ -27,11 +28,22 @@ class Row:
 
     Attributes:
         line: Number of its (last) line in the file, from 1.
+        content: What stands there, as JSON can hold it: cells by column, or the line.
         item: The label, or why the row is none.
     """
 
     line: int
+    content: object
     item: FeedbackItem | InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A row before it is understood; `fault` says why it has no cells that could be."""
+
+    line: int
+    content: object
+    fault: str = ""
 
 
 def read_feedback(path: Path) -> Iterator[Row]:
@@ -40,18 +52,31 @@ def read_feedback(path: Path) -> Iterator[Row]:
     Raises:
         InvalidRequest: The file as a whole is not such a file.
     """
+    for row in _contents(path):
+        yield Row(row.line, row.content, _item(row))
+
+
+def count_rows(path: Path) -> int:
+    """Reads the whole file, without looking into its rows.
+
+    Raises:
+        InvalidRequest: As `read_feedback`, but before any row has been used.
+    """
+    return sum(1 for _ in _contents(path))
+
+
+def _contents(path: Path) -> Iterator[_Content]:
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise _bad(f"{path.name}: the name must end in .csv or .jsonl")
     try:
-        for line, cells in reader(path):
-            yield Row(line, _item(cells))
+        yield from reader(path)
     except UnicodeDecodeError as error:
         raise _bad(f"{path.name} is not UTF-8: {error}") from error
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Cells | ValueError]]:
+def _csv_rows(path: Path) -> Iterator[_Content]:
     # utf-8-sig: spreadsheets begin their files with a byte order mark.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
@@ -65,35 +90,35 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Cells | ValueError]]:
         try:
             for cells in reader:
                 ragged = None in cells or None in cells.values()
-                fault = ValueError(f"the row has not {len(header)} cells")
-                yield reader.line_num, fault if ragged else cells
+                fault = f"the row has not {len(header)} cells" if ragged else ""
+                yield _Content(reader.line_num, cells, fault)
         except csv.Error as error:
             raise _bad(f"{path.name}, line {reader.line_num}: {error}") from error
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Cells | ValueError]]:
+def _jsonl_rows(path: Path) -> Iterator[_Content]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
-                yield line, _json_object(text)
+                yield _json_row(line, text.strip())
 
 
-def _json_object(text: str) -> Cells | ValueError:
+def _json_row(line: int, text: str) -> _Content:
     try:
         cells = json.loads(text)
     except ValueError as error:
-        return error
+        return _Content(line, text, str(error))
     if not isinstance(cells, dict):
-        return ValueError("a line must hold one JSON object")
+        return _Content(line, text, "a line must hold one JSON object")
     unknown = ", ".join(name for name in cells if name not in _COLUMNS)
-    return ValueError(f"unknown column: {unknown}") if unknown else cells
+    return _Content(line, cells, f"unknown column: {unknown}" if unknown else "")
 
 
-def _item(cells: Cells | ValueError) -> FeedbackItem | InvalidRequest:
+def _item(row: _Content) -> FeedbackItem | InvalidRequest:
+    if row.fault:
+        return _bad(row.fault)
     try:
-        if isinstance(cells, ValueError):
-            raise cells
-        return _parse(cells)
+        return _parse(cast(Cells, row.content))
     except ValueError as error:
         return _bad(str(error))
 

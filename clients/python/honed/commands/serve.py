@@ -2,6 +2,7 @@
 
 import typer
 
+from honed.commands.failure import needs_extra
 from honed.commands.options import new_app
 
 app = new_app()
@@ -13,12 +14,7 @@ app = new_app()
 )
 def serve(ctx: typer.Context) -> None:
     """Start a server here; `honed serve --help` lists its options."""
-    try:
+    with needs_extra("server"):
         from honed_server.main import run
 
         raise typer.Exit(run(ctx.args))
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("honed_server."):
-            raise  # our own fault, not a package that is not installed
-        typer.echo(f"honed: serving needs more packages ({error}); install honed[server]", err=True)
-        raise typer.Exit(1) from error

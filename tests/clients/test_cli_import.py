@@ -3,45 +3,44 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from clients.scripted import Fault, ScriptedServer, status
-from honed.cli import app
+from clients.commands import MODEL, Honed, Outcome
+from clients.scripted import ScriptedServer, status
 from honed_proto.v1 import feedback_pb2
 
-Import: TypeAlias = Callable[..., Result]
+Import: TypeAlias = Callable[..., Outcome]
 
 
-def _record(server: ScriptedServer) -> None:
-    """Acknowledges each label, a key seen before as already recorded."""
-    seen: set[str] = set()
+class Recorder:
+    """Acknowledges each label, a key seen before as already recorded, and refuses "bad" ones."""
 
-    def submit(request: feedback_pb2.SubmitRequest) -> feedback_pb2.SubmitResponse:
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(self, request: feedback_pb2.SubmitRequest) -> feedback_pb2.SubmitResponse:
         response = feedback_pb2.SubmitResponse()
         for item in request.items:
             if item.label == "bad":
                 response.results.add(error=status("INVALID_ARGUMENT", "bad label", "BAD_LABEL"))
             else:
-                known = item.idempotency_key in seen
+                known = item.idempotency_key in self._seen
                 response.results.add(ack=feedback_pb2.FeedbackAck(already_recorded=known))
-            seen.add(item.idempotency_key)
+            self._seen.add(item.idempotency_key)
         return response
-
-    server.on("Feedback.Submit", submit)
 
 
 @pytest.fixture
-def load(server: ScriptedServer, tmp_path: Path) -> Import:
-    _record(server)
+def load(server: ScriptedServer, honed: Honed, tmp_path: Path) -> Import:
+    server.on("Models.Get", MODEL)
+    server.on("Feedback.Submit", Recorder())
 
-    def run(name: str, content: str | bytes, *options: str, group: str = "feedback") -> Result:
+    def run(name: str, content: str | bytes, *options: str, group: str = "feedback") -> Outcome:
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        arguments = ["--target", server.target, group, "import", "support", str(path), *options]
-        return CliRunner().invoke(app, arguments)
+        return honed(group, "import", "support", path, *options)
 
     return run
 
@@ -54,7 +53,7 @@ def test_every_column_of_a_csv_arrives(server: ScriptedServer, load: Import) -> 
     header = "text,label,id,submitter,time,weight,kind\n"
     rows = '"hi, you",greet,k1,ann,2026-05-04T12:00:00,2.5,correction\nbye,leave,,,1777896000,,\n'
     done = load("labels.csv", "\ufeff" + header + rows)
-    assert done.exit_code == 0, done.stderr
+    assert done.code == 0, done.err
     first, second = _items(server)
     assert (first.text, first.label, first.idempotency_key) == ("hi, you", "greet", "k1")
     assert (first.submitter, first.weight) == ("ann", 2.5)
@@ -65,38 +64,66 @@ def test_every_column_of_a_csv_arrives(server: ScriptedServer, load: Import) -> 
 
 def test_jsonl_takes_numbers_for_numbers(server: ScriptedServer, load: Import) -> None:
     row = {"text": "hi", "label": "greet", "id": 7, "weight": 0.5, "time": 1777896000, "kind": None}
-    assert load("labels.jsonl", f"{json.dumps(row)}\n\n").exit_code == 0
+    assert load("labels.jsonl", f"{json.dumps(row)}\n\n").code == 0
     (item,) = _items(server)
     assert (item.idempotency_key, item.weight, item.event_time.seconds) == ("7", 0.5, 1777896000)
 
 
 def test_importing_again_changes_nothing(server: ScriptedServer, load: Import) -> None:
     content = "text,label\nhi,greet\nbye,leave\n"
-    first = load("labels.csv", content, "--json")
-    again = load("labels.csv", content, "--json")
-    assert json.loads(first.stdout) == {"recorded": 2, "already_recorded": 0, "failed": 0}
-    assert json.loads(again.stdout) == {"recorded": 0, "already_recorded": 2, "failed": 0}
+    first = load("labels.csv", content, "--json").json
+    again = load("labels.csv", content, "--json").json
+    assert (first["rows"], first["recorded"], first["already_recorded"]) == (2, 2, 0)
+    assert (again["rows"], again["recorded"], again["already_recorded"]) == (2, 0, 2)
+    assert first["errors_file"] is None
     assert len({item.idempotency_key for item in _items(server)}) == 2
 
 
 def test_rows_go_in_batches_of_256(server: ScriptedServer, load: Import) -> None:
     rows = "".join(f"text {number},a\n" for number in range(600))
-    assert "600 recorded" in load("labels.csv", f"text,label\n{rows}").stdout
+    assert "600 recorded" in load("labels.csv", f"text,label\n{rows}").out
     assert [len(each.items) for each in server.requests("Feedback.Submit")] == [256, 256, 88]
 
 
-def test_bad_rows_are_named_and_the_others_are_recorded(
-    server: ScriptedServer, load: Import
+def test_bad_rows_are_named_and_written_down_and_the_others_are_recorded(
+    server: ScriptedServer, load: Import, tmp_path: Path
 ) -> None:
     rows = 'one,a,1\n"two\nlines",a,heavy\nthree,bad,1\nfour,a\nfive,a,1\n'
     done = load("labels.csv", f"text,label,weight\n{rows}")
-    assert done.exit_code == 1
-    assert "2 recorded, 0 already recorded, 3 failed" in done.stdout
-    first, second, third = done.stderr.splitlines()
+    assert done.code == 1
+    assert "2 recorded, 0 already recorded, 3 refused" in done.out
+    first, second, third = done.err.splitlines()
     assert first.startswith("labels.csv, line 4: weight: ")
     assert second == "labels.csv, line 5: bad label (BAD_LABEL)"
     assert third.startswith("labels.csv, line 6: the row has not 3 cells")
     assert [item.text for item in _items(server)] == ["one", "three", "five"]
+    errors = _errors(tmp_path / "labels.csv.errors.jsonl")
+    assert [(error["line"], error["reason"]) for error in errors] == [
+        (4, "INVALID_IMPORT"),
+        (5, "BAD_LABEL"),
+        (6, "INVALID_IMPORT"),
+    ]
+    assert errors[0]["row"] == {"text": "two\nlines", "label": "a", "weight": "heavy"}
+
+
+def test_refused_rows_go_to_the_file_that_was_named_and_drop_what_was_there(
+    load: Import, tmp_path: Path
+) -> None:
+    errors = tmp_path / "refused.jsonl"
+    content = "text,label\n" + "one,bad\n" * 20
+    done = load("labels.csv", content, "--errors", str(errors))
+    assert len(_errors(errors)) == 20
+    assert len(done.err.splitlines()) == 6  # five rows, and where the others are
+    assert str(errors) in done.err
+    load("labels.csv", "text,label\none,a\n", "--errors", str(errors))
+    assert not errors.exists()
+    done = load("labels.csv", content, "--errors", str(tmp_path / "no-such-folder" / "file"))
+    assert done.code == 2
+    assert "give --errors FILE" in done.err
+
+
+def _errors(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +141,8 @@ def test_bad_rows_are_named_and_the_others_are_recorded(
 )
 def test_a_bad_line_of_jsonl_is_one_line_of_complaint(load: Import, line: str) -> None:
     done = load("labels.jsonl", f"{line}\n")
-    assert (done.exit_code, "1 failed" in done.stdout) == (1, True)
-    (complaint,) = done.stderr.splitlines()
+    assert (done.code, "1 refused" in done.out) == (1, True)
+    (complaint,) = done.err.splitlines()
     assert complaint.startswith("labels.jsonl, line 1: ")
 
 
@@ -134,24 +161,10 @@ def test_a_file_that_is_none_of_ours_is_refused_whole(
     server: ScriptedServer, load: Import, name: str, content: str | bytes
 ) -> None:
     done = load(name, content)
-    assert (done.exit_code, done.stdout) == (2, "")
-    (complaint,) = done.stderr.splitlines()
+    assert (done.code, done.out) == (2, "")
+    (complaint,) = done.err.splitlines()
     assert name in complaint
     assert not server.received
-
-
-def test_a_call_that_fails_stops_the_import_and_says_how_far_it_came(
-    server: ScriptedServer, load: Import
-) -> None:
-    full = Fault(status("RESOURCE_EXHAUSTED", "the disk is full", "DISK_FULL"))
-    acks = feedback_pb2.SubmitResponse(
-        results=[feedback_pb2.SubmitResult(ack=feedback_pb2.FeedbackAck())] * 256
-    )
-    server.on("Feedback.Submit", acks, full)
-    done = load("labels.csv", "text,label\n" + "a,b\n" * 300)
-    assert done.exit_code == 5
-    assert "256 recorded" in done.stderr
-    assert "DISK_FULL" in done.stderr
 
 
 def test_anchors_are_imported_in_calls_of_1000(server: ScriptedServer, load: Import) -> None:
@@ -162,7 +175,7 @@ def test_anchors_are_imported_in_calls_of_1000(server: ScriptedServer, load: Imp
     server.on("Feedback.ImportAnchor", add)
     rows = "".join(f"text {number},a\n" for number in range(1200))
     done = load("anchors.csv", f"text,label\n{rows}", "--replace", "--json", group="anchor")
-    assert json.loads(done.stdout) == {"imported": 1200, "total": 1200, "unknown_labels": []}
+    assert done.json == {"imported": 1200, "total": 1200, "unknown_labels": []}
     requests = server.requests("Feedback.ImportAnchor")
     assert [(len(each.examples), each.replace) for each in requests] == [(1000, True), (200, False)]
 
@@ -171,6 +184,6 @@ def test_a_bad_anchor_stops_the_import_before_it_begins(
     server: ScriptedServer, load: Import
 ) -> None:
     done = load("anchors.jsonl", '{"text": "a", "label": "b"}\n{\n', group="anchor")
-    assert done.exit_code == 2
-    assert done.stderr.startswith("honed: anchors.jsonl, line 2: ")
+    assert done.code == 2
+    assert done.err.startswith("honed: anchors.jsonl, line 2: ")
     assert not server.received
