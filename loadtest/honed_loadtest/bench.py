@@ -1,27 +1,19 @@
-"""What all scenarios share: how long to measure, the data, and servers that have learned."""
+"""What all figures share: how long to measure, the data, and servers that have learned."""
 
-import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from honed import Client, FeedbackAck, FeedbackItem
-from honed_loadtest import datasets
-from honed_loadtest.datasets import Dataset, Example
-from honed_loadtest.load import Outcome, run_load
-from honed_loadtest.load_client import Job
+from honed import Client, Prediction
+from honed_loadtest.datasets import Example
+from honed_loadtest.load import Job, Outcome, run_load
+from honed_loadtest.profile import ClosedLoop, OpenLoop, Profile
 from honed_loadtest.server import ServerProcess
+from honed_loadtest.servers import MODEL, Servers
 
-MODEL = "banking77"
-_IMPORT = 256
 # In a closed loop at which the server is as busy as it gets.
 PEAK_CONCURRENCY = 32
-# Threads of an open loop: more than requests will ever be under way at the loads measured.
-_OPEN_THREADS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,80 +45,47 @@ class Plan:
 
 
 class Bench:
-    """The data and the servers of one invocation.
+    """The plan, the data and the servers of one invocation.
 
     Args:
         plan: How much to measure.
-        scratch: A short path for data folders: the server has a Unix socket in there.
+        scratch: A short path for data folders.
     """
 
     def __init__(self, plan: Plan, scratch: Path) -> None:
         self.plan = plan
-        self._scratch = scratch
-        self._homes = 0
+        self.servers = Servers(scratch, plan.rows, plan.seed)
 
-    @cached_property
-    def banking(self) -> Dataset:
-        """Banking77."""
-        return datasets.load("banking77", limit=self.plan.rows)
-
-    @cached_property
-    def labels(self) -> list[Example]:
-        """The test rows, in random order: labels to submit where accuracy is not measured."""
-        return datasets.shuffled(self.banking.test, seed=self.plan.seed)
-
-    @cached_property
+    @property
     def asked(self) -> list[str]:
-        """The test texts, in random order: their file is sorted by class."""
-        return [text for text, _ in self.labels]
+        """The test texts, in random order."""
+        return [text for text, _ in self.servers.labels]
 
-    @contextmanager
-    def empty_server(self, *flags: str) -> Iterator[ServerProcess]:
-        """A server over a fresh data folder without any model."""
-        with ServerProcess(self.new_home(), "--no-example", *flags) as server:
-            yield server
+    def closed(
+        self, server: ServerProcess, concurrency: int, seconds: float | None = None
+    ) -> Outcome:
+        """What a closed loop of asking MODEL the test texts gets."""
+        profile = ClosedLoop(concurrency, seconds or self.plan.seconds)
+        return run_checked(self.job(server, profile))
 
-    @contextmanager
-    def learned_server(self, *flags: str) -> Iterator[ServerProcess]:
-        """A server whose model MODEL has learned the training rows of Banking77."""
-        home = self.new_home()
-        shutil.copytree(self._learned_home, home)
-        with ServerProcess(home, "--no-example", *flags) as server:
-            yield server
+    def open(self, server: ServerProcess, rate: float, seed: int = 0) -> Outcome:
+        """What an open loop of asking MODEL the test texts gets."""
+        return run_checked(self.job(server, OpenLoop.steady(rate, self.plan.seconds), seed))
 
-    @cached_property
-    def _learned_home(self) -> Path:
-        rows = datasets.shuffled(self.banking.train, seed=self.plan.seed)
-        with self.empty_server() as server, server.client() as client:
-            learn(client, MODEL, rows)
-        return server.home
-
-    def new_home(self) -> Path:
-        """A path for a data folder."""
-        self._homes += 1
-        return self._scratch / f"home-{self._homes}"
-
-    def load(
-        self, server: ServerProcess, *, concurrency: int | None = None, rate: float | None = None,
-        seconds: float | None = None, seed: int = 0,
-    ) -> Job:  # fmt: skip
-        """The job of asking MODEL the test texts: closed loop, or open loop at a rate."""
+    def job(self, server: ServerProcess, profile: Profile, seed: int = 0) -> Job:
+        """The job of asking MODEL the test texts."""
         return Job(
             target=server.target,
-            model=MODEL,
-            texts=self.asked,
-            threads=concurrency or _OPEN_THREADS,
-            rate=rate,
+            questions=[(MODEL, text) for text in self.asked],
+            profile=profile,
             warm_s=self.plan.warm_s,
-            seconds=seconds or self.plan.seconds,
             seed=self.plan.seed + seed,
             processes=self.plan.client_processes,
         )
 
     def peak(self, server: ServerProcess) -> Outcome:
         """What a closed loop at PEAK_CONCURRENCY gets now, in half the time of an arm."""
-        seconds = max(self.plan.seconds / 2, 0.3)
-        return run_checked(self.load(server, concurrency=PEAK_CONCURRENCY, seconds=seconds))
+        return self.closed(server, PEAK_CONCURRENCY, max(self.plan.seconds / 2, 0.3))
 
     def settings(self) -> dict[str, Any]:
         """What the results repeat."""
@@ -149,17 +108,18 @@ def checked(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def learn(client: Client, model: str, rows: Sequence[Example]) -> float:
-    """Creates a model and teaches it the rows; returns the seconds until all were served."""
-    started = time.monotonic()
-    client.create_model(model)
-    last = 0
-    for chunk in (rows[i : i + _IMPORT] for i in range(0, len(rows), _IMPORT)):
-        items = [FeedbackItem(text=text, label=label, submitter="bench") for text, label in chunk]
-        for result in client.submit_many(model, items):
-            if not isinstance(result, FeedbackAck):
-                raise result
-            last = result.position
-    with client.watch(model) as events:
-        next(event for event in events if event.model.revision >= last)
-    return time.monotonic() - started
+def accuracy(client: Client, model: str, rows: Sequence[Example]) -> float:
+    """The share of the rows that a model answers rightly."""
+    hits = 0
+    for chunk in in_chunks(rows):
+        answers = client.predict_many(model, [text for text, _ in chunk])
+        for answer, (_, label) in zip(answers, chunk, strict=True):
+            if not isinstance(answer, Prediction):
+                raise answer
+            hits += answer.label == label
+    return round(hits / len(rows), 4)
+
+
+def in_chunks(rows: Sequence[Example], size: int = 64) -> Iterator[Sequence[Example]]:
+    """The rows in groups that fit one request."""
+    return (rows[at : at + size] for at in range(0, len(rows), size))

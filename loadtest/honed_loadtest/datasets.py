@@ -5,14 +5,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+from honed_loadtest.errors import BenchError
 
 Example = tuple[str, str]
 """A text and its label."""
 
 
-class DataMissing(Exception):
+class DataMissing(BenchError):
     """A data set is not there; the message names the file. Set HONED_DATA."""
 
 
@@ -73,3 +76,43 @@ def class_incremental(rows: Sequence[Example], *, blocks: int, seed: int) -> lis
         for i in block
     }
     return sorted(shuffled(rows, seed=seed), key=lambda row: block_of[row[1]])
+
+
+def read_texts(path: Path) -> list[str]:
+    """Texts of a file: the `text` column of a CSV file, else one text a line.
+
+    Raises:
+        DataMissing: The file is missing or holds no text.
+    """
+    if path.suffix == ".csv":
+        return [text for text, _ in read_examples(path, labelled=False)]
+    try:
+        texts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise DataMissing(f"{path} cannot be read: {error.strerror}") from error
+    return _present([text for text in texts if text], path)
+
+
+def read_examples(path: Path, *, labelled: bool = True) -> list[Example]:
+    """Rows of a CSV file with the columns `text` and `label`; "" where no labels are wanted.
+
+    Raises:
+        DataMissing: The file is missing, lacks a column or holds no rows.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [(row["text"], row["label"] if labelled else "") for row in csv.DictReader(file)]
+    except OSError as error:
+        raise DataMissing(f"{path} cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise DataMissing(f"{path} needs a column {error}") from error
+    return _present(rows, path)
+
+
+RowT = TypeVar("RowT")
+
+
+def _present(rows: list[RowT], path: Path) -> list[RowT]:
+    if not rows:
+        raise DataMissing(f"{path} holds no texts")
+    return rows

@@ -1,23 +1,55 @@
 """Load on a server from several client processes (`load_client.py`), and what it cost them."""
 
-import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from threading import Event
 from time import monotonic
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_loadtest.load_client import Job, Result
+from honed_loadtest import samples
+from honed_loadtest.arrivals import Times
+from honed_loadtest.errors import BenchError
+from honed_loadtest.load_client import Part
+from honed_loadtest.profile import ClosedLoop, Profile
+from honed_loadtest.samples import SAMPLE, Samples
+
+Question = tuple[str, str]
+"""The model to ask, and the text."""
 
 # From the order to start until the first request: enough for the order to reach all processes.
 _HEAD_START_S = 0.1
+_STATUSES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the clients do together.
+
+    Attributes:
+        target: Address of the server.
+        questions: Asked in turn for ever, one a request.
+        profile: When.
+        warm_s: Seconds before anything counts.
+        timeout_s: Deadline of each request.
+        seed: Of the arrival times.
+        processes: How many client processes share it out.
+    """
+
+    target: str
+    questions: Sequence[Question]
+    profile: Profile
+    warm_s: float
+    timeout_s: float = 30.0
+    seed: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,75 +57,96 @@ class Outcome:
     """What all client processes saw together.
 
     Attributes:
-        latencies_s: float64 (answers,): from due to answered.
-        queued_s: float64 (answers,): what the server says they waited for the engine.
-        computed_s: float64 (answers,): what it says that their batch took.
-        failures: How many calls failed, by status.
-        served: How often each "version.revision" answered.
-        cpu_s: CPU seconds of the client processes.
+        samples: Of the requests that count: an open loop's that were due in the measured time,
+            whenever their answers came, and a closed loop's that ended in it.
+        finished: How many answers came in the measured time.
         seconds: Length of the measured time.
+        began: Its beginning, a monotonic second of this machine.
+        cpus_s: CPU seconds of each client process in it.
     """
 
-    latencies_s: NDArray[np.float64]
-    queued_s: NDArray[np.float64]
-    computed_s: NDArray[np.float64]
-    failures: dict[str, int]
-    served: dict[str, int]
-    cpu_s: float
+    samples: Samples
+    finished: int
     seconds: float
+    began: float
+    cpus_s: tuple[float, ...]
+
+    @staticmethod
+    def of(found: Sequence[tuple[dict[str, float], Samples]], *, closed: bool) -> "Outcome":
+        """Puts the processes' results together."""
+        all_samples = np.sort(np.concatenate([part for _, part in found]), order="due")
+        seconds = max(facts["seconds"] for facts, _ in found)
+        decisive = all_samples["ended" if closed else "due"]
+        counts = (decisive >= 0) & (decisive < seconds)
+        ended = all_samples["ended"][all_samples["status"] == 0]
+        return Outcome(
+            all_samples[counts],
+            int(((ended >= 0) & (ended < seconds)).sum()),
+            seconds,
+            found[0][0]["began"],
+            tuple(facts["cpu_s"] for facts, _ in found),
+        )
+
+    @property
+    def answers(self) -> Samples:
+        """The samples that are answers."""
+        return cast(Samples, self.samples[self.samples["status"] == 0])
+
+    @property
+    def latencies_s(self) -> NDArray[np.float64]:
+        """float64 (answers,): from when a request was due, however late it was sent."""
+        return cast(NDArray[np.float64], self.answers["ended"] - self.answers["due"])
 
     @property
     def per_s(self) -> float:
         """Answers a second."""
-        return len(self.latencies_s) / self.seconds
+        return self.finished / self.seconds
 
     @property
     def cpu_share(self) -> float:
         """Cores that the clients kept busy."""
-        return self.cpu_s / self.seconds
+        return sum(self.cpus_s) / self.seconds
 
     @property
     def cpu_ms_per_request(self) -> float:
         """CPU milliseconds of the clients for each answer."""
-        return self.cpu_s * 1e3 / max(len(self.latencies_s), 1)
+        return sum(self.cpus_s) * 1e3 / max(self.finished, 1)
 
-    @staticmethod
-    def of(results: Sequence[Result]) -> "Outcome":
-        """Puts the processes' results together."""
-        failures: Counter[str] = Counter()
-        served: Counter[str] = Counter()
-        for result in results:
-            failures.update(result.failures)
-            served.update(result.served)
-        return Outcome(
-            np.concatenate([np.asarray(result.latencies_s) for result in results]),
-            np.concatenate([np.asarray(result.queued_s) for result in results]),
-            np.concatenate([np.asarray(result.computed_s) for result in results]),
-            dict(failures),
-            dict(served),
-            sum(result.cpu_s for result in results),
-            max(result.seconds for result in results),
-        )
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many calls failed, by the name of their status."""
+        failed = self.samples["status"][self.samples["status"] != 0].tolist()
+        return dict(Counter(_STATUSES.get(code, str(code)) for code in failed))
+
+    @property
+    def served(self) -> dict[str, int]:
+        """How often each "version.revision" answered."""
+        pairs = self.answers[["version", "revision"]].tolist()
+        return dict(Counter(f"{version}.{revision}" for version, revision in pairs))
 
 
 class Load:
     """Clients that ask from the end of construction on; `wait` for their end, or `stop` them early.
 
-    Args:
-        job: What they do together: threads, texts and rate are shared out among them.
+    Raises:
+        BenchError: A client could not reach the server.
     """
 
     def __init__(self, job: Job) -> None:
-        self._processes: list[subprocess.Popen[str]] = []
+        self._closed = isinstance(job.profile, ClosedLoop)
+        self._processes: list[subprocess.Popen[bytes]] = []
         try:
-            for part in shares(job):
-                self._processes.append(_started(part))
+            parts = shares(job)
+            self._processes.extend(_started() for _ in parts)
+            for process, (part, offsets) in zip(self._processes, parts, strict=True):
+                samples.write(_input(process), asdict(part), offsets)
             for process in self._processes:
-                if _output(process).readline() != "ready\n":
-                    raise RuntimeError("a load client could not reach the server")
+                if _output(process).readline() != b"ready\n":
+                    raise BenchError(f"a load client could not reach {job.target}")
             start = monotonic() + _HEAD_START_S
             for process in self._processes:
-                _say(process, str(start))
+                _input(process).write(f"{start}\n".encode())
+                _input(process).flush()
             Event().wait(start - monotonic())
         except BaseException:
             self._kill()
@@ -101,9 +154,9 @@ class Load:
 
     def wait(self) -> Outcome:
         """Waits until they are done and returns what they saw."""
-        outputs = [_output(process).read() for process in self._processes]
+        found = [samples.read(_output(process), SAMPLE) for process in self._processes]
         self._reap()
-        return Outcome.of([Result(**json.loads(output)) for output in outputs])
+        return Outcome.of(found, closed=self._closed)
 
     def stop(self) -> Outcome:
         """Ends them now and returns what they saw."""
@@ -135,23 +188,31 @@ class Load:
             process.wait()
 
 
-def shares(job: Job) -> list[Job]:
-    """The job's parts for each process; together they send what the whole job would.
+def shares(job: Job) -> list[tuple[Part, Times]]:
+    """Each process's part and when its requests are due; together they do what the job says.
 
-    Texts are dealt out in turn, and arrivals at a rate have a seed for each process.
+    One schedule is dealt out in turn, so that it does not depend on the number of processes.
     """
-    processes = min(job.processes, job.threads)
+    profile, processes = job.profile, job.processes
+    if isinstance(profile, ClosedLoop):
+        processes = min(processes, profile.concurrency)
+        places: list[int | None] = [
+            len(range(n, profile.concurrency, processes)) for n in range(processes)
+        ]
+        schedule: Times = np.empty(0)
+    else:
+        places = [None] * processes
+        schedule = profile.arrivals(job.warm_s, job.seed)
     return [
-        replace(
-            job,
-            texts=job.texts[n::processes] or job.texts,
-            threads=len(range(n, job.threads, processes)),
-            rate=None if job.rate is None else job.rate / processes,
-            seed=job.seed * processes + n,
-            processes=1,
+        (
+            Part(
+                job.target, list(job.questions), n, processes, places[n],
+                job.warm_s, profile.seconds, job.timeout_s,
+            ),
+            schedule[n::processes],
         )
         for n in range(processes)
-    ]
+    ]  # fmt: skip
 
 
 def run_load(job: Job) -> Outcome:
@@ -160,27 +221,19 @@ def run_load(job: Job) -> Outcome:
         return load.wait()
 
 
-def _started(job: Job) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
+def _started() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-m", "honed_loadtest.load_client"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     )
-    _say(process, json.dumps(asdict(job)))
-    return process
 
 
-def _say(process: subprocess.Popen[str], line: str) -> None:
-    _input(process).write(f"{line}\n")
-    _input(process).flush()
-
-
-def _input(process: subprocess.Popen[str]) -> IO[str]:
+def _input(process: subprocess.Popen[bytes]) -> IO[bytes]:
     assert process.stdin is not None, "stdin is a pipe"
     return process.stdin
 
 
-def _output(process: subprocess.Popen[str]) -> IO[str]:
+def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
     assert process.stdout is not None, "stdout is a pipe"
     return process.stdout

@@ -1,158 +1,134 @@
-"""One load client: a process whose blocking threads ask a server and note every answer.
+"""One load client: a process that asks a server when it is due, and notes every answer.
 
-Run by `load.py`. It reads a job from its standard input, says "ready" when its channel is up, reads
-when to start, and prints one JSON result. It is lean, since it shares its cores with the server:
-requests are serialised beforehand and answers parsed afterwards.
+Run by `load.py`. It reads its part of a job from its standard input, says "ready" when its channel
+is up, reads when to start, and writes its samples. It is lean, since it may share its cores with
+the server: requests are serialised beforehand, one thread sends them without waiting for answers,
+gRPC's own thread notes when an answer came, and answers are parsed afterwards.
 """
 
-import json
+import gc
 import os
 import select
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import cycle
+from collections.abc import Iterator
+from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import grpc
+import numpy as np
 
-from honed_loadtest import arrivals
+from honed_loadtest import samples
+from honed_loadtest.arrivals import Times
+from honed_loadtest.samples import SAMPLE, Samples
 from honed_proto.v1 import inference_pb2 as pb
 
 PREDICT = "/honed.v1.Inference/Predict"
 _CONNECT_S = 10
-_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What clients do; `load.py` shares it out among their processes.
+class Part:
+    """What one client process does of a job.
 
     Attributes:
         target: Address of the server.
-        model: Model to ask.
-        texts: Texts, one a request, in turn for ever.
-        threads: Requests that may be under way at a time.
-        rate: Mean requests a second, sent when they are due (open loop, Poisson); None sends the
-            next when an answer came (closed loop).
+        questions: (model, text) of each request, in turn for ever.
+        number: Which of the processes this is, from 0.
+        of: How many processes there are; together they ask all questions in turn.
+        concurrency: Requests that may be under way at a time, None for an open loop.
         warm_s: Seconds before anything counts.
         seconds: Seconds that count.
-        seed: Of the arrival times.
-        processes: How many client processes do it together.
+        timeout_s: Deadline of each request.
     """
 
     target: str
-    model: str
-    texts: list[str]
-    threads: int
-    rate: float | None
+    questions: list[tuple[str, str]]
+    number: int
+    of: int
+    concurrency: int | None
     warm_s: float
     seconds: float
-    seed: int
-    processes: int = 1
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What one client process saw between the end of the warm-up and the end.
-
-    Attributes:
-        latencies_s: Of the answers that arrived in that time; an open loop's from when they were
-            due, however late they were sent.
-        queued_s: Of the same answers, what the server says they waited for the engine.
-        computed_s: What it says that their batch took.
-        failures: How many calls failed, by status.
-        served: How often each "version.revision" answered.
-        cpu_s: CPU seconds of this process.
-        seconds: Length of that time.
-    """
-
-    latencies_s: list[float]
-    queued_s: list[float]
-    computed_s: list[float]
-    failures: dict[str, int]
-    served: dict[str, int]
-    cpu_s: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Answer:
+    question: int
     due: float
+    sent: float
     ended: float
+    status: int
     reply: bytes
-    failure: str
 
 
-_Ticket = tuple[bytes, float | None]
-_Call = Callable[[bytes], bytes]
+class _Client:
+    """Asks from one thread; the answers come in on another, gRPC's."""
 
+    def __init__(self, part: Part, offsets: Times, call: Any) -> None:
+        self._part, self._offsets, self._call = part, offsets, call
+        self._requests = [
+            pb.PredictRequest(model=model, texts=[text]).SerializeToString()
+            for model, text in part.questions
+        ]
+        # One for each request that may be under way: for each that there is, in an open loop.
+        self._places = len(offsets) if part.concurrency is None else part.concurrency
+        self._free = threading.Semaphore(self._places)
+        self._stop = threading.Event()
+        self._answers: list[_Answer] = []
 
-def _tickets(job: Job, start: float, stop: threading.Event) -> Iterator[_Ticket]:
-    """Each request with the time at which it is due, None for at once."""
-    requests = cycle(
-        [pb.PredictRequest(model=job.model, texts=[t]).SerializeToString() for t in job.texts]
-    )
-    length_s = job.warm_s + job.seconds
-    if job.rate is None:
-        while monotonic() < start + length_s and not stop.is_set():
-            yield next(requests), None
-        return
-    for offset in arrivals.poisson(job.rate, length_s, job.seed):
-        if stop.is_set():
+    def run(self, start: float) -> tuple[dict[str, float], Samples]:
+        """Asks from `start` on, a monotonic second, until all is done or the input is closed."""
+        began = start + self._part.warm_s
+        asking = threading.Thread(target=self._ask_all, args=(began,))
+        asking.start()
+        unwanted, busy_s = _input_closed(began), -_cpu_s()
+        unwanted = unwanted or _input_closed(began + self._part.seconds)
+        busy_s += _cpu_s()
+        seconds = min(monotonic() - began, self._part.seconds)
+        # What was due is sent, however late: to leave it out would make a slow server look fast.
+        if unwanted or self._part.concurrency is not None:
+            self._stop.set()
+        asking.join()
+        for _ in range(self._places):
+            self._free.acquire()
+        facts = {"began": began, "seconds": seconds, "cpu_s": busy_s}
+        return facts, _sampled(self._answers, began)
+
+    def _ask_all(self, began: float) -> None:
+        question = self._part.number
+        for due in self._due(began):
+            question %= len(self._requests)
+            self._ask(question, due)
+            question += self._part.of
+
+    def _due(self, began: float) -> Iterator[float]:
+        """Yields each request's time when it has come: its schedule's, or that of a free place."""
+        if self._part.concurrency is None:
+            for offset in self._offsets.tolist():
+                due = began + offset
+                if self._stop.wait(max(due - monotonic(), 0)):
+                    return
+                self._free.acquire()
+                yield due
             return
-        yield next(requests), start + float(offset)
+        while not self._stop.is_set():
+            self._free.acquire()
+            yield monotonic()
 
+    def _ask(self, question: int, due: float) -> None:
+        sent = monotonic()
 
-def _ask(
-    call: _Call,
-    tickets: Iterator[_Ticket],
-    lock: threading.Lock,
-    stop: threading.Event,
-    samples: list[_Sample],
-) -> None:
-    """One thread: takes the next request, waits until it is due, and notes what came of it."""
-    while True:
-        with lock:
-            ticket = next(tickets, None)
-        if ticket is None:
-            return
-        request, due = ticket
-        if due is None:
-            due = monotonic()
-        elif stop.wait(max(due - monotonic(), 0)):
-            return
-        reply, failure = b"", ""
-        try:
-            reply = call(request)
-        except grpc.RpcError as error:
-            failure = error.code().name
-        samples.append(_Sample(due, monotonic(), reply, failure))
+        def note(call: Any) -> None:
+            ended, code = monotonic(), call.code()
+            reply = call.result() if code is grpc.StatusCode.OK else b""
+            self._answers.append(_Answer(question, due, sent, ended, code.value[0], reply))
+            self._free.release()
 
-
-def _run(job: Job, call: _Call, start: float) -> Result:
-    stop, lock = threading.Event(), threading.Lock()
-    samples: list[_Sample] = []
-    tickets = _tickets(job, start, stop)
-    threads = [
-        threading.Thread(target=_ask, args=(call, tickets, lock, stop, samples))
-        for _ in range(job.threads)
-    ]
-    _input_closed(start)
-    for thread in threads:
-        thread.start()
-    began, cpu_s = start + job.warm_s, 0.0
-    if not _input_closed(began):
-        cpu_s = -_cpu_s()
-        _input_closed(began + job.seconds)
-        cpu_s += _cpu_s()
-    ended = monotonic()
-    stop.set()
-    for thread in threads:
-        thread.join()
-    return _result([s for s in samples if began <= s.ended <= ended], cpu_s, ended - began)
+        self._call.future(self._requests[question], timeout=self._part.timeout_s).add_done_callback(
+            note
+        )
 
 
 def _input_closed(until: float) -> bool:
@@ -165,36 +141,42 @@ def _cpu_s() -> float:
     return times.user + times.system
 
 
-def _result(samples: list[_Sample], cpu_s: float, seconds: float) -> Result:
-    failures, served = Counter[str](), Counter[str]()
-    latencies, queued, computed = list[float](), list[float](), list[float]()
-    for sample in samples:
-        if sample.failure:
-            failures[sample.failure] += 1
+def _sampled(answers: list[_Answer], began: float) -> Samples:
+    found = np.zeros(len(answers), SAMPLE)
+    for row, answer in zip(found, answers, strict=True):
+        row["question"] = answer.question
+        row["due"] = answer.due - began
+        row["sent"] = answer.sent - began
+        row["ended"] = answer.ended - began
+        row["status"] = answer.status
+        if answer.status:
             continue
-        (item,) = pb.PredictResponse.FromString(sample.reply).items
-        if item.HasField("error"):
-            failures[f"ITEM_{item.error.code}"] += 1
-            continue
-        answer = item.prediction
-        served[f"{answer.version}.{answer.revision}"] += 1
-        latencies.append(sample.ended - sample.due)
-        queued.append(answer.queue_time.ToNanoseconds() / 1e9)
-        computed.append(answer.compute_time.ToNanoseconds() / 1e9)
-    return Result(latencies, queued, computed, dict(failures), dict(served), cpu_s, seconds)
+        (item,) = pb.PredictResponse.FromString(answer.reply).items
+        row["status"] = item.error.code
+        row["version"] = item.prediction.version
+        row["revision"] = item.prediction.revision
+        row["queued_s"] = item.prediction.queue_time.ToNanoseconds() / 1e9
+        row["computed_s"] = item.prediction.compute_time.ToNanoseconds() / 1e9
+    return found
 
 
 def main() -> None:
-    """Does one job."""
-    job = Job(**json.loads(sys.stdin.readline()))
-    with grpc.insecure_channel(job.target, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        grpc.channel_ready_future(channel).result(_CONNECT_S)
-        predict: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
-        sys.stdout.write("ready\n")
+    """Does one part of a job."""
+    facts, offsets = samples.read(sys.stdin.buffer, np.dtype(np.float64))
+    part = Part(**facts)
+    with grpc.insecure_channel(part.target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(_CONNECT_S)
+        except grpc.FutureTimeoutError:
+            return  # the parent says so
+        client = _Client(part, offsets, channel.unary_unary(PREDICT))
+        # A collection would look like a slow answer.
+        gc.freeze()
+        gc.disable()
+        sys.stdout.buffer.write(b"ready\n")
         sys.stdout.flush()
-        start = float(sys.stdin.readline())
-        result = _run(job, lambda request: predict(request, timeout=_TIMEOUT_S), start)
-    sys.stdout.write(json.dumps(asdict(result)))
+        found = client.run(float(sys.stdin.buffer.readline()))
+    samples.write(sys.stdout.buffer, *found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -73,8 +73,11 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter."""
-    return {"python": python_version()} | {name: version(name) for name in _PACKAGES}
+    """Versions of Python and of those packages that matter and are installed."""
+    installed = {each.name for each in distributions()}
+    return {"python": python_version()} | {
+        name: version(name) for name in _PACKAGES if name in installed
+    }
 
 
 def machine() -> dict[str, Any]:

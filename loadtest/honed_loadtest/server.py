@@ -12,6 +12,7 @@ from typing import Self
 
 from honed import Client
 from honed_loadtest import processes
+from honed_loadtest.errors import BenchError
 
 _READY = re.compile(r"gRPC on (\S+?:\d+)")
 _STOP_S = 60
@@ -25,7 +26,7 @@ class ServerProcess:
         flags: Settings, as `honed serve` takes them.
 
     Raises:
-        RuntimeError: It did not start; the message says where its log is.
+        BenchError: It did not start; the message has the last line of its log.
     """
 
     def __init__(self, home: Path, *flags: str) -> None:
@@ -46,7 +47,8 @@ class ServerProcess:
         self.ready_s = monotonic() - started
         if found is None:
             self.stop()
-            raise RuntimeError(f"the server did not start; see {log}")
+            last = log.read_text().rstrip().rpartition("\n")[2]
+            raise BenchError(f"the server did not start: {last} ({log})")
         self.target = found[1]
 
     @property

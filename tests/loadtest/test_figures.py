@@ -1,23 +1,15 @@
 """Every figure is measured end to end, quickly, with small texts and a small encoder."""
 
 import pytest
-from swap_oracle import make_encoder
 
-from honed_loadtest import figures, report
+from honed_loadtest import report
+from honed_loadtest.figures.__main__ import main
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
-    """Small data sets, and an encoder of one layer that the servers take as their default."""
-    for name, classes in (("banking77", 7), ("clinc150", 4)):
-        folder = tmp_path / "data" / name
-        folder.mkdir(parents=True)
-        for part in ("train", "test"):
-            rows = (f"{'word ' * (n + 1)},label {n % classes}\n" for n in range(28))
-            (folder / f"{part}.csv").write_text("text,label\n" + "".join(rows))
-    make_encoder(tmp_path, tmp_path, 0)
-    monkeypatch.setenv("HONED_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HONED_ENCODER", str(tmp_path / "encoder-0"))
+def small(tmp_path, small_encoder, small_data):
+    small_data("banking77", 7)
+    small_data("clinc150", 4)
     return tmp_path
 
 
@@ -57,16 +49,16 @@ HOLDS = {
 
 def test_all_figures_are_measured_and_rendered(small, capsys):
     results, page = small / "results", small / "page.md"
-    assert figures.main(["--quick", "--output", str(results)]) == 0
+    assert main(["--quick", "--output", str(results)]) == 0
     for name, holds in HOLDS.items():
         holds(report.Document.read(results / f"{name}.json").results)
     page.write_text(f"{report.BEGIN}\n{report.END}\n")
-    assert figures.main(["--render", "--output", str(results), "--page", str(page)]) == 0
+    assert main(["--render", "--output", str(results), "--page", str(page)]) == 0
     assert all(f"### {name}\n" in page.read_text() for name in HOLDS)
     assert "Closed loop" in capsys.readouterr().out
 
 
 def test_missing_data_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HONED_DATA", str(tmp_path))
-    assert figures.main(["--quick", "--output", str(tmp_path), "closed"]) == 2
+    assert main(["--quick", "--output", str(tmp_path), "closed"]) == 2
     assert "set HONED_DATA" in capsys.readouterr().err

@@ -1,47 +1,163 @@
-"""Load clients share a job out and put what they saw together."""
+"""Load clients share a job out, send what is due when it is due, and count what should count."""
 
+import time
 from dataclasses import replace
+from itertools import count
+from threading import Lock
 
+import numpy as np
 import pytest
 
+from clients.scripted import Fault, ScriptedServer, status
 from honed_loadtest.bench import checked
-from honed_loadtest.load import Outcome, shares
-from honed_loadtest.load_client import Job, Result
+from honed_loadtest.load import Job, Load, Outcome, run_load, shares
+from honed_loadtest.profile import ClosedLoop, OpenLoop, Trace
+from honed_loadtest.samples import SAMPLE
+from honed_proto.v1 import inference_pb2 as pb
 
-JOB = Job("127.0.0.1:1", "m", ["a", "b", "c"], 5, 90.0, 1.0, 2.0, seed=7, processes=2)
-
-
-def test_the_parts_of_a_job_are_the_job():
-    parts = shares(JOB)
-    assert [part.threads for part in parts] == [3, 2]
-    assert sorted(text for part in parts for text in part.texts) == ["a", "b", "c"]
-    assert sum(part.rate for part in parts) == JOB.rate
-    assert len({part.seed for part in parts}) == 2
+QUESTIONS = [("m", "a"), ("m", "b"), ("n", "c")]
+JOB = Job("127.0.0.1:1", QUESTIONS, OpenLoop.steady(90, 2.0), warm_s=1.0, seed=7, processes=2)
 
 
-def test_a_closed_loop_of_one_is_one_process():
-    job = Job("127.0.0.1:1", "m", ["a"], 1, None, 1.0, 2.0, seed=0, processes=4)
-    assert shares(job) == [replace(job, processes=1)]
+@pytest.fixture
+def server():
+    server = ScriptedServer()
+    server.on("Inference.Predict", answer)
+    yield server
+    server.stop()
 
 
-def test_jobs_of_different_seeds_never_share_arrivals():
-    jobs = [replace(JOB, seed=n, processes=3) for n in range(5)]
-    seeds = [part.seed for job in jobs for part in shares(job)]
-    assert len(set(seeds)) == 15
+def answer(request):
+    found = pb.PredictResponse(items=[pb.PredictItem()])
+    found.items[0].prediction.CopyFrom(pb.Prediction(model=request.model, version=3, revision=7))
+    found.items[0].prediction.queue_time.FromMilliseconds(2)
+    found.items[0].prediction.compute_time.FromMilliseconds(5)
+    return found
+
+
+def test_the_parts_of_an_open_loop_are_one_schedule_dealt_out_in_turn():
+    whole = JOB.profile.arrivals(1.0, seed=7)
+    for processes in (1, 2, 3):
+        parts = shares(replace(JOB, processes=processes))
+        dealt = np.concatenate([times for _, times in parts])
+        assert np.sort(dealt).tolist() == whole.tolist()
+        assert [(part.number, part.of) for part, _ in parts] == [
+            (n, processes) for n in range(processes)
+        ]
+
+
+def test_a_closed_loop_shares_its_callers_out():
+    parts = shares(replace(JOB, profile=ClosedLoop(5, 2.0)))
+    assert [part.concurrency for part, _ in parts] == [3, 2]
+    (alone,) = shares(replace(JOB, profile=ClosedLoop(1, 2.0), processes=4))
+    assert alone[0].concurrency == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_question_is_asked_in_turn_and_each_answer_is_noted(server, processes):
+    offsets = tuple(n / 100 for n in range(30))
+    job = replace(JOB, target=server.target, profile=Trace(offsets), warm_s=0, processes=processes)
+    outcome = run_load(job)
+    requests = server.requests("Inference.Predict")
+    assert sorted((each.model, *each.texts) for each in requests) == sorted(QUESTIONS * 10)
+    assert outcome.samples["question"].tolist() == [n % 3 for n in range(30)]
+    assert outcome.samples["due"] == pytest.approx(offsets)
+    assert (outcome.samples["sent"] >= outcome.samples["due"]).all()
+    assert outcome.served == {"3.7": 30}
+    assert set(outcome.answers["queued_s"]) == {0.002}
+    assert set(outcome.answers["computed_s"]) == {0.005}
+    assert len(outcome.cpus_s) == processes
+
+
+STALL_S = 0.6
+
+
+def stalling():
+    """Answers one at a time, and stalls once: who asks meanwhile waits for it."""
+    lock, numbers = Lock(), count()
+
+    def one_by_one(request):
+        with lock:
+            if next(numbers) == 20:
+                time.sleep(STALL_S)
+            return answer(request)
+
+    return one_by_one
+
+
+def test_a_stall_is_felt_by_everyone_who_would_have_asked_meanwhile(server):
+    server.on("Inference.Predict", stalling())
+    profile = Trace(tuple(n / 100 for n in range(100)))
+    outcome = run_load(replace(JOB, target=server.target, profile=profile, warm_s=0))
+    assert len(outcome.answers) == 100
+    # The stall cannot end before STALL_S after its request was due, whoever is slow.
+    waited_s = outcome.latencies_s[20:80]
+    least_s = 0.2 + STALL_S - outcome.answers["due"][20:80]
+    assert (np.sort(waited_s) >= np.sort(least_s) - 0.02).all()
+
+
+def test_a_closed_loop_hides_the_same_stall_from_all_but_one(server):
+    server.on("Inference.Predict", stalling())
+    job = replace(JOB, target=server.target, profile=ClosedLoop(1, 1.0), warm_s=0)
+    assert (run_load(job).latencies_s >= STALL_S).sum() == 1
+
+
+def test_a_slow_answer_counts_even_if_it_comes_after_the_end(server):
+    def slowly(request):
+        time.sleep(0.5)
+        return answer(request)
+
+    server.on("Inference.Predict", slowly)
+    profile = Trace((0.0, 0.05, 0.1))
+    outcome = run_load(replace(JOB, target=server.target, profile=profile, warm_s=0))
+    assert (len(outcome.answers), outcome.finished) == (3, 0)
+
+
+def test_refusals_and_missed_deadlines_are_counted_apart(server):
+    def refuse(request):
+        if request.texts == ["a"]:
+            refusal = status("RESOURCE_EXHAUSTED", "full")
+            return pb.PredictResponse(items=[pb.PredictItem(error=refusal)])
+        if request.texts == ["b"]:
+            time.sleep(1)
+        return answer(request)
+
+    server.on("Inference.Predict", refuse)
+    profile = Trace(tuple(n / 100 for n in range(9)))
+    job = replace(JOB, target=server.target, profile=profile, warm_s=0, timeout_s=0.7)
+    outcome = run_load(job)
+    assert outcome.failures == {"RESOURCE_EXHAUSTED": 3, "DEADLINE_EXCEEDED": 3}
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+        checked(outcome)
+
+
+def test_a_call_that_fails_is_counted_by_its_status(server):
+    server.on("Inference.Predict", Fault(status("INTERNAL", "broken")))
+    outcome = run_load(replace(JOB, target=server.target, profile=Trace((0, 0.1)), warm_s=0))
+    assert outcome.failures == {"INTERNAL": 2}
+
+
+def test_a_load_can_be_stopped(server):
+    job = replace(JOB, target=server.target, profile=OpenLoop.steady(50, 3600), warm_s=0)
+    with Load(job) as load:
+        time.sleep(0.3)
+        outcome = load.stop()
+    assert 0 < len(outcome.samples) < 1000
+    assert outcome.seconds < 60
 
 
 def test_results_add_up():
-    one = Result([0.1, 0.3], [0.0, 0.2], [0.1, 0.1], {"UNAVAILABLE": 1}, {"1.7": 2}, 0.5, 2.0)
-    other = Result([0.2], [0.1], [0.1], {}, {"1.7": 1, "1.8": 1}, 0.25, 2.0)
-    both = Outcome.of([one, other])
-    assert both.latencies_s.tolist() == [0.1, 0.3, 0.2]
-    assert both.queued_s.tolist() == [0.0, 0.2, 0.1]
-    assert (both.per_s, both.cpu_share, both.cpu_ms_per_request) == (1.5, 0.375, 250)
-    assert both.failures == {"UNAVAILABLE": 1}
-    assert both.served == {"1.7": 3, "1.8": 1}
+    def part(*rows, cpu_s):
+        samples = np.zeros(len(rows), SAMPLE)
+        for name, column in zip(("due", "ended", "status"), zip(*rows, strict=True), strict=True):
+            samples[name] = column
+        return {"began": 5.0, "seconds": 2.0, "cpu_s": cpu_s}, samples
 
-
-def test_failures_are_not_passed_over():
-    failed = Outcome.of([Result([0.1], [0], [0], {"UNAVAILABLE": 1}, {}, 0.0, 1.0)])
-    with pytest.raises(RuntimeError, match="UNAVAILABLE"):
-        checked(failed)
+    one = part((-0.1, 0.1, 0), (0.5, 0.75, 0), (1.5, 2.5, 0), cpu_s=0.5)
+    other = part((0.25, 0.5, 0), (1.0, 1.5, 14), (2.0, 2.1, 0), cpu_s=0.25)
+    opened = Outcome.of([one, other], closed=False)
+    assert opened.latencies_s.tolist() == [0.25, 0.25, 1.0]
+    assert (opened.finished, opened.per_s, opened.cpu_share) == (3, 1.5, 0.375)
+    assert opened.failures == {"UNAVAILABLE": 1}
+    closed = Outcome.of([one, other], closed=True)
+    assert closed.latencies_s.tolist() == pytest.approx([0.2, 0.25, 0.25])

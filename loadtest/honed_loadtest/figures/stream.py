@@ -12,7 +12,7 @@ from typing import Any
 
 from honed import Client, InvalidRequest, Prediction
 from honed_loadtest import datasets
-from honed_loadtest.bench import Bench
+from honed_loadtest.bench import Bench, accuracy
 from honed_loadtest.datasets import Example
 from honed_loadtest.report import Table, number, ranged
 from honed_loadtest.server import ServerProcess
@@ -21,7 +21,6 @@ from honed_loadtest.statistics import spread
 BLOCKS = 7
 # Without waiting at all a caller would run ahead of learning, and be answered by old revisions.
 WAIT_EVERY = 32
-ASK = 64
 SETTINGS = {
     "class_incremental_blocks": BLOCKS,
     "wait_every": WAIT_EVERY,
@@ -33,7 +32,7 @@ SETTINGS = {
 
 def run(bench: Bench) -> dict[str, Any]:
     """All streams at the same time, then all tests."""
-    plan, banking = bench.plan, bench.banking
+    plan, banking = bench.plan, bench.servers.banking
     clinc = datasets.load("clinc150", limit=plan.rows, without="oos")
     streams = {
         "banking77-random": (datasets.shuffled(banking.train, seed=plan.seed), banking.test),
@@ -42,7 +41,7 @@ def run(bench: Bench) -> dict[str, Any]:
         ),
         "clinc150-random": (datasets.shuffled(clinc.train, seed=plan.seed), clinc.test),
     }  # fmt: skip
-    with bench.empty_server() as server, ThreadPoolExecutor(len(streams)) as pool:
+    with bench.servers.empty() as server, ThreadPoolExecutor(len(streams)) as pool:
         learning = {
             model: pool.submit(_stream, server, model, train)
             for model, (train, _) in streams.items()
@@ -50,7 +49,11 @@ def run(bench: Bench) -> dict[str, Any]:
         learned = {model: future.result() for model, future in learning.items()}
         with server.client() as client:
             results = {
-                model: {**learned[model], **_examine(client, model, test)}
+                model: {
+                    **learned[model],
+                    "test_examples": len(test),
+                    "test_accuracy": accuracy(client, model, test),
+                }
                 for model, (_, test) in streams.items()
             }
     return {"streams": results, "order_difference": _difference(results)}
@@ -89,18 +92,6 @@ def _guess(client: Client, model: str, text: str) -> Prediction | None:
         if error.reason != "NOTHING_LEARNED":
             raise
         return None
-
-
-def _examine(client: Client, model: str, test: Sequence[Example]) -> dict[str, Any]:
-    """Accuracy on the test file."""
-    hits = 0
-    for chunk in (test[i : i + ASK] for i in range(0, len(test), ASK)):
-        answers = client.predict_many(model, [text for text, _ in chunk])
-        for answer, (_, label) in zip(answers, chunk, strict=True):
-            if not isinstance(answer, Prediction):
-                raise answer
-            hits += answer.label == label
-    return {"test_examples": len(test), "test_accuracy": round(hits / len(test), 4)}
 
 
 def _difference(results: Mapping[str, Any]) -> float:

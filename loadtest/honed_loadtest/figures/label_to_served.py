@@ -16,11 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from honed import Client
-from honed_loadtest.bench import MODEL, Bench, checked
+from honed_loadtest.bench import Bench, checked
 from honed_loadtest.datasets import Example
 from honed_loadtest.load import Load
+from honed_loadtest.profile import OpenLoop
 from honed_loadtest.report import Table, number
 from honed_loadtest.server import ServerProcess
+from honed_loadtest.servers import MODEL
 from honed_loadtest.statistics import latencies
 
 LOAD = 0.5
@@ -37,11 +39,11 @@ _FOR_EVER_S = 3600.0
 
 def run(bench: Bench) -> dict[str, Any]:
     """Labels on an idle server, then beside half of the load that it can bear."""
-    labels = cycle(bench.labels)
-    with bench.learned_server() as server:
+    labels = cycle(bench.servers.labels)
+    with bench.servers.learned() as server:
         peak = bench.peak(server).per_s
         idle = _submit_all(bench, server, labels)
-        job = bench.load(server, rate=LOAD * peak, seconds=_FOR_EVER_S)
+        job = bench.job(server, OpenLoop.steady(LOAD * peak, _FOR_EVER_S))
         with Load(replace(job, warm_s=0)) as load:
             Event().wait(bench.plan.warm_s)
             loaded = _submit_all(bench, server, labels)

@@ -19,13 +19,13 @@ from typing import Any
 from honed_loadtest import report
 from honed_loadtest.bench import Bench, Plan
 from honed_loadtest.datasets import DataMissing
-from honed_loadtest.scenarios import closed, footprint, label_to_served, stream, swap
+from honed_loadtest.figures import closed, footprint, label_to_served, own_model, stream, swap
 
-_DOCS = Path(__file__).parents[2] / "docs"
+_DOCS = Path(__file__).parents[3] / "docs"
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class Figure:
     """One figure: how it is measured and how it is shown."""
 
     run: Callable[[Bench], dict[str, Any]]
@@ -33,24 +33,25 @@ class Scenario:
     settings: Mapping[str, Any]
 
     @staticmethod
-    def of(module: ModuleType) -> "Scenario":
-        """A module of `scenarios`."""
-        return Scenario(module.run, module.tables, module.SETTINGS)
+    def of(module: ModuleType) -> "Figure":
+        """A module of `figures`."""
+        return Figure(module.run, module.tables, module.SETTINGS)
 
 
-SCENARIOS = {
-    "closed": Scenario.of(closed),
-    "label_to_served": Scenario.of(label_to_served),
-    "swap": Scenario.of(swap),
-    "stream": Scenario.of(stream),
-    "footprint": Scenario.of(footprint),
+FIGURES = {
+    "closed": Figure.of(closed),
+    "label_to_served": Figure.of(label_to_served),
+    "swap": Figure.of(swap),
+    "stream": Figure.of(stream),
+    "own_model": Figure.of(own_model),
+    "footprint": Figure.of(footprint),
 }
 
 
 def measure(name: str, bench: Bench, command: str) -> report.Document:
     """Measures one figure."""
-    scenario, machine, commit = SCENARIOS[name], report.machine(), report.commit()
-    results = scenario.run(bench)
+    figure, machine, commit = FIGURES[name], report.machine(), report.commit()
+    results = figure.run(bench)
     return report.Document(
         figure=name,
         command=command,
@@ -58,7 +59,7 @@ def measure(name: str, bench: Bench, command: str) -> report.Document:
         date=report.now(),
         versions=report.versions(),
         machine=machine,
-        settings=bench.settings() | dict(scenario.settings),
+        settings=bench.settings() | dict(figure.settings),
         results=results,
     )
 
@@ -66,11 +67,11 @@ def measure(name: str, bench: Bench, command: str) -> report.Document:
 def render(results: Path, page: Path) -> None:
     """Puts the tables of all results into the page, between its markers."""
     sections = []
-    for name, scenario in SCENARIOS.items():
+    for name, figure in FIGURES.items():
         path = results / f"{name}.json"
         if path.exists():
             document = report.Document.read(path)
-            sections.append(report.markdown(document, scenario.tables(document.results)))
+            sections.append(report.markdown(document, figure.tables(document.results)))
     text = report.put_between_markers(page.read_text(), "\n\n".join(sections))
     page.write_text(text)
 
@@ -89,13 +90,13 @@ def main(argv: Sequence[str]) -> int:
     command = " ".join(["python -m honed_loadtest.figures", *argv])
     with tempfile.TemporaryDirectory(prefix="honed-bench-") as scratch:
         bench = Bench(plan, Path(scratch))
-        for name in options.names or SCENARIOS:
+        for name in options.names or FIGURES:
             try:
                 document = measure(name, bench, command)
             except DataMissing as error:
                 sys.stderr.write(f"{error}\n")
                 return 2
-            report.show(SCENARIOS[name].tables(document.results))
+            report.show(FIGURES[name].tables(document.results))
             sys.stdout.write(f"{document.write(folder)}\n")
     return 0
 
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m honed_loadtest.figures", description="Measure this machine."
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FIGURES)}")
     parser.add_argument("--seconds", type=float, help="of each arm in each round")
     parser.add_argument("--rounds", type=int, help="interleaved rounds")
     parser.add_argument("--quick", action="store_true", help="only show that all of it runs")

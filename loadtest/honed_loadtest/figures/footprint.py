@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from honed_loadtest import processes
-from honed_loadtest.bench import MODEL, Bench, learn, run_checked
+from honed_loadtest.bench import Bench
 from honed_loadtest.report import Table, number, ranged
 from honed_loadtest.server import ServerProcess
+from honed_loadtest.servers import MODEL, learn
 from honed_loadtest.statistics import spread
 
 IMPORTS = 5
@@ -19,13 +20,13 @@ _IMPORT = "import time; t = time.perf_counter(); import honed; print(time.perf_c
 
 def run(bench: Bench) -> dict[str, Any]:
     """Starts a server for the first time, teaches it, loads it, and starts it again."""
-    home = bench.new_home()
+    home = bench.servers.new_home()
     with ServerProcess(home) as server, server.client() as client:
         first_start_s = server.ready_s
         memory = {"with the example": _memory(server)}
-        learn_s = learn(client, MODEL, bench.banking.train)
+        learn_s = learn(client, MODEL, bench.servers.banking.train)
         memory["Banking77 learned"] = _memory(server)
-        run_checked(bench.load(server, concurrency=8))
+        bench.closed(server, concurrency=8)
         memory["after load"] = _memory(server)
     starts = [_start_s(home) for _ in range(bench.plan.rounds)]
     return {
