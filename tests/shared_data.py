@@ -9,12 +9,17 @@ import pytest
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
 
-def labelled_texts(name: str) -> list[tuple[str, str]]:
-    """(text, label) of each row of a CSV file such as "banking77/train.csv"."""
+def data_file(name: str) -> Path:
+    """The path of a file such as "banking77/train.csv"."""
     path = Path(os.environ.get("HONED_DATA", _DEFAULT)) / name
     if not path.is_file():
         if os.environ.get("CI"):
             pytest.fail(f"{path} is missing: set HONED_DATA")
         pytest.skip(f"needs {path}: set HONED_DATA to the folder of the data sets")
-    with path.open(encoding="utf-8", newline="") as file:
+    return path
+
+
+def labelled_texts(name: str) -> list[tuple[str, str]]:
+    """(text, label) of each row of a CSV file."""
+    with data_file(name).open(encoding="utf-8", newline="") as file:
         return [(row["text"], row["label"]) for row in csv.DictReader(file)]
