@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The kernels (and with them torch) only where an NVIDIA GPU answers.
 EXTRAS := server$(shell nvidia-smi -L >/dev/null 2>&1 && echo ,kernels)
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test test-long check format proto bench clean
+.PHONY: help serve demo setup test test-long check format proto docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +30,8 @@ demo: $(VENV)/serve.stamp ## the whole story, unattended and checked, in under t
 	@$(BIN)/python examples/demo.py
 test: $(VENV)/dev.stamp build/protoc/stamp ## run the tests
 	@$(BIN)/python -m pytest -q
-test-long: $(VENV)/dev.stamp ## run the long proofs (10,000 swaps)
-	@$(BIN)/python -m pytest -q -m long
+test-long: $(VENV)/dev.stamp ## run the long proofs: 10,000 swaps, ten minutes of everything at once
+	@$(BIN)/python -m pytest -q -m long --log-cli-level=INFO
 check: $(VENV)/dev.stamp build/protoc/stamp ## lint, types, import contracts, generated code, docs
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -45,6 +45,9 @@ build/protoc/stamp:
 	@touch $@
 proto: build/protoc/stamp ## generate the protobuf code with the oldest supported compiler
 	@build/protoc/bin/python proto/generate.py
+docs: $(VENV)/dev.stamp ## build the documentation into build/site; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
 	@$(BIN)/python -m honed_loadtest.figures
 clean: ## remove what make made
