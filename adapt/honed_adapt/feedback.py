@@ -120,6 +120,15 @@ class FeedbackLog:
         now = self._clock()
         return self._database.write(lambda db: feedback_writes.delete_model(db, model, who, now))
 
+    def resume(self, model: str, who: str) -> Future[int]:
+        """Note that learning goes on after a pause, so that no revision names two heads.
+
+        Returns:
+            A future of the position of the note.
+        """
+        now = self._clock()
+        return self._database.write(lambda db: feedback_writes.resume(db, model, who, now))
+
     def erase(self) -> Future[None]:
         """Wipe what was blanked so far from the write-ahead log, see `Database.erase`."""
         return self._database.erase()

@@ -88,7 +88,7 @@ _ENTRY = f"""
 """
 _LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
 IS_LABEL = f"e.kind IN {_LABEL_KINDS}"
-IS_SUBMITTED = f"e.kind <> {Kind.DELETION}"
+IS_SUBMITTED = f"e.kind > {Kind.DELETION}"
 
 
 def records(

@@ -16,8 +16,11 @@ KEY_TAKEN = "KEY_CONFLICT"
 class Kind(IntEnum):
     """What an entry says; the numbers of the proto's FeedbackKind. Only AUDIT votes."""
 
+    RESUMPTION = -1
+    """The log's own record that learning goes on after a pause: what counts is other from here."""
     DELETION = 0
-    """The log's own record of a deletion; never submitted and never on the wire."""
+    """The log's own record of a deletion; like the one above never submitted and never on the wire.
+    """
     CORRECTION = 1
     CONFIRMATION = 2
     AUDIT = 3
@@ -67,7 +70,7 @@ class NewFeedback:
         idempotency_key: Unique per model for ever.
         text: The labelled text; empty in a retraction.
         label: Its label; empty in a retraction.
-        kind: What it says; never DELETION.
+        kind: What it says; none of the log's own.
         submitter: Who says so.
         weight: How much it counts, (0, 10].
         event_time: When it was labelled, Unix seconds.
@@ -155,7 +158,7 @@ class Entry:
         position: Place in the log; one sequence for all models.
         feedback_id: Its name.
         model: Whose entry it is.
-        kind: Label kinds, RETRACTION or DELETION.
+        kind: Label kinds, RETRACTION, DELETION or RESUMPTION.
         text: The text; empty in a tombstone, a retraction and a deletion.
         text_hash: SHA-256 of the text; empty where the text is.
         label: The label; empty where the text is.

@@ -32,7 +32,7 @@ _INSERT = """
         predicted_version, predicted_revision, retracts)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_INSERT_DELETION = """
+_INSERT_OWN = """
     INSERT INTO log (feedback_id, model, kind, submitter, weight, event_time, recorded_time)
     VALUES (?, ?, ?, ?, 0, ?, ?)
 """
@@ -148,11 +148,19 @@ def _blank(
     """Add a deletion entry and blank what it erases. Returns its position; 0 for nothing."""
     if not positions:
         return 0
-    entry = (_new_id(now), model, int(Kind.DELETION), who, now, now)
-    connection.execute(_INSERT_DELETION, entry)
-    deletion = connection.last_insert_rowid()
+    deletion = _insert_own(connection, model, Kind.DELETION, who, now)
     connection.executemany(_BLANK, [(deletion, position) for position in positions])
     return deletion
+
+
+def resume(connection: apsw.Connection, model: str, who: str, now: float) -> int:
+    """Add the entry from which on what counts is other than it was. Returns its position."""
+    return _insert_own(connection, model, Kind.RESUMPTION, who, now)
+
+
+def _insert_own(connection: apsw.Connection, model: str, kind: Kind, who: str, now: float) -> int:
+    connection.execute(_INSERT_OWN, (_new_id(now), model, int(kind), who, now, now))
+    return connection.last_insert_rowid()
 
 
 def _one(connection: apsw.Connection, model: str, feedback_id: str) -> Record | None:

@@ -183,7 +183,7 @@ class AdaptLoop:
     def _learn(self, learner: _Learner, entries: list[Entry]) -> None:
         """Learns new entries of one model and offers the revision they make."""
         lane, name = learner.lane, learner.state.name
-        labels = [e for e in entries if e.kind not in (Kind.RETRACTION, Kind.DELETION)]
+        labels = [e for e in entries if e.text]
         rows = self._rows(learner, labels)
         self._apply(learner, [row for row in rows if row.position not in lane])
         removed: set[int] = set()  # a label may be retracted and deleted in one go

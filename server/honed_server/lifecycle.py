@@ -16,9 +16,6 @@ from honed_server.errors import NotReady
 from honed_server.registry import Pins, VersionState
 from honed_server.shelf import Draft, Shelf
 
-# How long a resumption waits for a deletion that is under way.
-_FORGETTING_S = 5.0
-
 
 class Lifecycle:
     """The decisions about versions. Event loop only.
@@ -39,7 +36,7 @@ class Lifecycle:
 
         Args:
             entry: The model.
-            source: "checkpoint", "deletion" or "resume", for the record.
+            source: "checkpoint" or "deletion", for the record.
             actor: Who asks.
             gated: Whether the gate may refuse; it refuses neither people nor forgetting.
 
@@ -166,15 +163,9 @@ class Lifecycle:
     async def resume(
         self, model: str, *, exclude_suspected: bool, exclude_submitter: str, actor: str
     ) -> Entry:
-        """Learns again, leaving out what is named; exclusion is on the record and replayed.
-
-        Raises:
-            NotReady: Labels are left out while a deletion is pending that does not get done.
-        """
+        """Learns again, leaving out what is named; exclusion is on the record and replayed."""
         c = self._catalogue
         entry = c.entry(model)
-        if exclude_suspected or exclude_submitter:
-            await self._forgotten(entry)
         async with entry.lock:
             if not entry.row.paused:
                 return entry
@@ -192,23 +183,14 @@ class Lifecycle:
                 numbers={"excluded_positions": list(excluded)},
             )
             if excluded:
-                # Revisions of this version may have been served with what is now left out.
-                await self.checkpoint(entry, "resume", actor, gated=False)
                 mark = c.log.mark(excluded, State.EXCLUDED, record.decision_id)
                 await asyncio.wrap_future(mark)
+            # Some revision up to here may have been served without what counts again from now on.
+            entry.log_position = await asyncio.wrap_future(c.log.resume(model, actor))
             entry.row = await asyncio.wrap_future(c.registry.resume(model, record))
             c.renew(entry)
             c.announce(entry, pb.ModelEvent.KIND_RESUMED)
         return entry
-
-    async def _forgotten(self, entry: Entry) -> None:
-        """Waits a moment for a revision without what was deleted; no version may be made before."""
-        c, name = self._catalogue, entry.row.name
-        await c.events.until(
-            name,
-            lambda: name not in c.entries or c.has_forgotten(entry, entry.deletion_position),
-            _FORGETTING_S,
-        )
 
     async def take_candidate(self, offer: Candidate) -> Verdict:
         """Verifies, records and judges an offered head; serves it if the gate lets it pass.

@@ -26,7 +26,7 @@ class Draft:
     Attributes:
         number: Its version number.
         revision: Log position up to which it has learned.
-        source: "create", "import", "checkpoint", "deletion", "resume" or "candidate".
+        source: "create", "import", "checkpoint", "deletion" or "candidate".
     """
 
     number: int
