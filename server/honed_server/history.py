@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from honed_adapt.feedback import Kind, Record, State
 from honed_server.registry import DecisionRow, VersionRow
 
-SERVES = frozenset({"created", "promoted", "activated"})
-"""Outcomes of decisions that make the version that they name serve."""
 # The decisions that leave labels out, and where they list them.
 _LEFT_OUT = {"quarantine": "positions", "resume": "excluded_positions"}
 
@@ -42,18 +40,11 @@ class Moment:
 
     @property
     def from_disk(self) -> bool:
-        """Whether the version's own head served, and not one that was learned since."""
-        if self.revision != self.version.log_position:
-            return False
-        if self.version.source == "candidate":
-            return True
-        for one in reversed(self.decisions):
-            # Resuming learns anew, maybe without labels that the version has.
-            if one.kind == "resume" or (
-                one.version == self.version.version and one.outcome in SERVES
-            ):
-                return one.kind != "resume"
-        return True
+        """Whether the version's own head served, and not one that was learned since.
+
+        Learning goes on at later positions, after a pause too: resuming is an entry of the log.
+        """
+        return self.revision == self.version.log_position
 
 
 def learned(

@@ -18,10 +18,11 @@ from honed_adapt.encoder_store import EncoderFiles
 from honed_adapt.export import is_stock
 from honed_adapt.feedback import Record, State
 from honed_adapt.head import Head
-from honed_server.history import SERVES
 from honed_server.registry import DecisionRow, VersionRow
 
 _TEMPLATES = Path(__file__).with_name("cards")
+# Outcomes of decisions that make the version that they name serve.
+_SERVES = frozenset({"created", "promoted", "activated"})
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
 
@@ -137,7 +138,7 @@ def _ancestor(row: VersionRow, decisions: Sequence[DecisionRow]) -> dict[str, An
                 "numbers": dict(one.numbers),
             }
             for one in decisions
-            if one.version == row.version and one.outcome in SERVES
+            if one.version == row.version and one.outcome in _SERVES
         ],
     }
 
