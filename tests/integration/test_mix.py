@@ -107,8 +107,7 @@ def test_everything_at_once_keeps_every_promise(tmp_path):
         mix(world, tmp_path / "seen", seconds=10, pace=0.4)
         assert_all_held(world)
     assert len(world.history.seen) > 300
-    assert world.counts["rollbacks"] >= 1
-    assert world.counts["killed"] >= 1
+    assert all(world.counts.get(step.__name__) for step in STEPS), world.counts
 
 
 @pytest.mark.long
