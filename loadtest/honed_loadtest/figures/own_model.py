@@ -41,7 +41,9 @@ def run(bench: Bench) -> dict[str, Any]:
     held_out, rows = rows[:cut], rows[cut:]
     known = set(sorted({label for _, label in rows})[:KNOWN_CLASSES])
     own = [row for row in rows if row[1] in known][:OWN_ROWS]
-    audits = [row for row in rows if row not in set(own)]
+    taken = set(own)
+    # Shuffled again: audits are a sample of all traffic, not what the first rows left over.
+    audits = datasets.shuffled([row for row in rows if row not in taken], seed=bench.plan.seed + 1)
     with tempfile.TemporaryDirectory(prefix="honed-own-") as scratch:
         folder = _fine_tuned(own, Path(scratch))
         with bench.servers.empty() as server, server.client() as client:
