@@ -26,7 +26,7 @@ VERSION_STATE_REFUSED: VersionState
 VERSION_STATE_DAMAGED: VersionState
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "revision", "label_set_version", "labels", "encoder_digest", "hidden_size", "temperature", "closed_labels", "adaptation_paused", "suspect_from", "suspect_to", "log_position", "anchor_examples", "create_time", "adapt_state", "max_tokens", "own_head_version", "learned_weight", "learned_evidence")
+    __slots__ = ("name", "version", "revision", "label_set_version", "labels", "encoder_digest", "hidden_size", "temperature", "closed_labels", "adaptation_paused", "suspect_from", "suspect_to", "log_position", "anchor_examples", "create_time", "adapt_state", "max_tokens", "own_head_version", "learned_weight", "learned_evidence", "precision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Model(_message.Message):
     OWN_HEAD_VERSION_FIELD_NUMBER: _ClassVar[int]
     LEARNED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     LEARNED_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     revision: int
@@ -67,7 +68,8 @@ class Model(_message.Message):
     own_head_version: int
     learned_weight: float
     learned_evidence: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., encoder_digest: _Optional[str] = ..., hidden_size: _Optional[int] = ..., temperature: _Optional[float] = ..., closed_labels: bool = ..., adaptation_paused: bool = ..., suspect_from: _Optional[int] = ..., suspect_to: _Optional[int] = ..., log_position: _Optional[int] = ..., anchor_examples: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., adapt_state: _Optional[str] = ..., max_tokens: _Optional[int] = ..., own_head_version: _Optional[int] = ..., learned_weight: _Optional[float] = ..., learned_evidence: _Optional[float] = ...) -> None: ...
+    precision: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., encoder_digest: _Optional[str] = ..., hidden_size: _Optional[int] = ..., temperature: _Optional[float] = ..., closed_labels: bool = ..., adaptation_paused: bool = ..., suspect_from: _Optional[int] = ..., suspect_to: _Optional[int] = ..., log_position: _Optional[int] = ..., anchor_examples: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., adapt_state: _Optional[str] = ..., max_tokens: _Optional[int] = ..., own_head_version: _Optional[int] = ..., learned_weight: _Optional[float] = ..., learned_evidence: _Optional[float] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
     __slots__ = ("name", "encoder_digest", "labels", "closed_labels")
@@ -297,6 +299,7 @@ class ModelEvent(_message.Message):
         KIND_CREATED: _ClassVar[ModelEvent.Kind]
         KIND_DELETED: _ClassVar[ModelEvent.Kind]
         KIND_QUARANTINED: _ClassVar[ModelEvent.Kind]
+        KIND_PRECISION: _ClassVar[ModelEvent.Kind]
     KIND_UNSPECIFIED: ModelEvent.Kind
     KIND_SNAPSHOT: ModelEvent.Kind
     KIND_REVISION: ModelEvent.Kind
@@ -307,6 +310,7 @@ class ModelEvent(_message.Message):
     KIND_CREATED: ModelEvent.Kind
     KIND_DELETED: ModelEvent.Kind
     KIND_QUARANTINED: ModelEvent.Kind
+    KIND_PRECISION: ModelEvent.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
