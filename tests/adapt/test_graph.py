@@ -6,7 +6,7 @@ import pytest
 
 from checkpoints import save_encoder
 from honed_adapt.checkpoint import Architecture, Settings, read_json
-from honed_adapt.graph import packed_graph
+from honed_adapt.graph import Tensors, packed_graph
 from honed_adapt.tensors import read_spans
 from oracle import reference
 
@@ -20,8 +20,8 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def _graph(folder: Path, normalise: bool = True) -> bytes:
     architecture = Architecture.of(read_json(folder / "config.json"))
-    spans = read_spans(folder / "model.safetensors")
-    return packed_graph(architecture, Settings("mean", normalise, 64), spans, "model.safetensors")
+    weights = Tensors("model.safetensors", read_spans(folder / "model.safetensors"))
+    return packed_graph(architecture, Settings("mean", normalise, 64), weights)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
