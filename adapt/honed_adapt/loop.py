@@ -95,6 +95,10 @@ class AdaptLoop:
         """The lane of a model that was built, to look at."""
         return self._learners[model].lane
 
+    def lanes(self) -> list[tuple[messages.ModelState, int]]:
+        """The models that are learned, and how many labels of each are in effect."""
+        return [(self._states[n], one.lane.effective) for n, one in self._learners.items()]
+
     def hear(self, message: messages.Message) -> None:
         """Takes in what the server says."""
         match message:
@@ -222,19 +226,7 @@ class AdaptLoop:
             fresh = {e.position: v for e, v in zip(chunk, encoded, strict=True)}
             self._vectors.put(name, digest, fresh)
             vectors.update(fresh)
-        return [
-            Row(
-                position=e.position,
-                text_hash=e.text_hash,
-                label=e.label,
-                submitter=e.submitter,
-                weight=e.weight,
-                vector=vectors[e.position],
-                votes=e.kind is Kind.AUDIT,
-            )
-            for e in live
-            if learner.may_learn(e.position)
-        ]
+        return [Row.of(e, vectors[e.position]) for e in live if learner.may_learn(e.position)]
 
     def _set_anchors(self, learner: _Learner) -> None:
         anchors = self._reader.anchors(learner.state.name)

@@ -1,7 +1,7 @@
 """What server and adapt process say to each other over the local socket.
 
-The server tells which models exist and where their log stands; the adapt process offers revisions,
-the trainer offers candidates. The server decides. Frames are `wire.py`'s.
+The server tells which models exist, where their log stands and how busy it is; the adapt process
+offers revisions, the trainer offers candidates. The server decides. Frames are `wire.py`'s.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class ModelState:
         anchor_set: number of the present anchor set; 0 when there is none.
         anchor_reference: most anchor answers right so far under that set, None if unknown.
         own_head_version: version with the user's own head, 0 if the model came without one.
+        judged_at: labels in effect when integers were last tried on this encoder, 0 for never.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelState:
     anchor_set: int
     anchor_reference: int | None
     own_head_version: int = 0
+    judged_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,19 @@ class Wake:
     """The feedback log has grown up to `position`."""
 
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How far serving is behind; said some times a second while there is any, and once after it.
+
+    Attributes:
+        idle: share of the engine's time that nothing was computed in, 0 to 1.
+        delay_s: mean seconds that requests waited for the engine.
+    """
+
+    idle: float
+    delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,22 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Integers:
+    """What a trainer found out about a model's answers in integers; see `precision.Evidence`.
+
+    Attributes:
+        encoder_digest: the encoder whose integer form was tried.
+    """
+
+    model: str
+    encoder_digest: str
+    labels: int
+    holdout: int
+    changed: float
+    lost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The server's answer to an offer.
 
@@ -135,14 +166,15 @@ class Verdict:
     reason: str
 
 
-Message = Hello | Models | Wake | Revision | Candidate | Verdict
+Message = Hello | Models | Wake | Load | Revision | Candidate | Integers | Verdict
 
 _NESTED: dict[type, dict[str, type]] = {
     Models: {"models": ModelState},
     Revision: {"quarantined": Quarantine},
 }
 _TYPES: dict[str, type] = {
-    kind.__name__: kind for kind in (Hello, Models, Wake, Revision, Candidate, Verdict)
+    kind.__name__: kind
+    for kind in (Hello, Models, Wake, Load, Revision, Candidate, Integers, Verdict)
 }
 
 

@@ -14,6 +14,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_adapt.feedback_values import Entry, Kind
 from honed_adapt.instant import Sums
 
 
@@ -38,6 +39,19 @@ class Row:
     weight: float
     vector: NDArray[np.float32]
     votes: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry, vector: NDArray[np.float32]) -> Row:
+        """Bundles a label of the log with the vector of its text."""
+        return cls(
+            position=entry.position,
+            text_hash=entry.text_hash,
+            label=entry.label,
+            submitter=entry.submitter,
+            weight=entry.weight,
+            vector=vector,
+            votes=entry.kind is Kind.AUDIT,
+        )
 
 
 class PresentRows:

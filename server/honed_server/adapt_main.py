@@ -1,45 +1,63 @@
 """Entry point of the adapt process: hands the learning loop its encoder, its stores and its socket.
 
-Run by `supervisor.py`, never by hand. It exits when the server's end of the socket closes.
+Run by `supervisor.py`, never by hand. It works within the budget that the server's load leaves
+(`honed_adapt/beside.py`), and exits when the server's end of the socket closes.
 """
 
 import argparse
-import ctypes
 import json
 import os
-import select
-import signal
-import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import structlog
+import numpy as np
+from numpy.typing import NDArray
 
-from honed_adapt import messages, versions, wire
+from honed_adapt import versions
+from honed_adapt.beside import ServerGone, ServerLine, step_back
 from honed_adapt.encoder_store import open_encoder
 from honed_adapt.feedback_reader import FeedbackReader
 from honed_adapt.head import Head
 from honed_adapt.loop import AdaptLoop, Encode
 from honed_adapt.vectors import VectorStore
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.generations import LoadedEncoder
+from honed_server.encoders.texts import encode_texts
 from honed_server.logs import configure_logs
 from honed_server.tokenizer import Tokenizer
+from honed_server.trainers import Trainers
 
-log = structlog.get_logger(__name__)
+# Texts encoded at a time: as fast a text as any number, and soon out of the way.
+_SLICE_TEXTS = 4
 
-_PR_SET_PDEATHSIG = 1
 
+def make_encode(
+    home: Path, digest: str, pause: Callable[[], None] = lambda: None
+) -> tuple[int, Encode]:
+    """Length of a vector and the function from texts to vectors of one encoder on disk.
 
-def make_encode(home: Path, digest: str) -> tuple[int, Encode]:
-    """Length of a vector and the function from texts to vectors of one encoder on disk."""
+    Args:
+        home: Data folder.
+        digest: Of the encoder.
+        pause: Called before each slice of the work.
+    """
     files = open_encoder(home, digest)
-    return files.hidden, LoadedEncoder.of(OnnxEncoder(files), Tokenizer(files)).vectors
+    encode = partial(encode_texts, OnnxEncoder(files), Tokenizer(files))
+
+    def in_slices(texts: Sequence[str]) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(texts), _SLICE_TEXTS):
+            pause()
+            parts.append(encode(texts[start : start + _SLICE_TEXTS]))
+        return np.concatenate(parts)
+
+    return files.hidden, in_slices
 
 
 def load_head(home: Path, model: str, version: int) -> Head:
@@ -52,46 +70,41 @@ def main(argv: Sequence[str]) -> int:
     """Learns until the server goes away; returns the exit code."""
     options = _parser().parse_args(argv)
     configure_logs(options.log_format)
-    _lower_priority(options.nice)
+    step_back(options.nice)
     home = Path(options.home)
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(options.socket)
     with (
-        connection,
+        closing(ServerLine(options.socket, "adapt")) as line,
         FeedbackReader(home / "feedback.sqlite") as reader,
         VectorStore(home / "adapt" / "adapt.sqlite") as vectors,
     ):
         loop = AdaptLoop(
             reader,
             vectors,
-            make_encode=partial(make_encode, home),
+            make_encode=partial(make_encode, home, pause=line.pause),
             load_head=partial(load_head, home),
-            send=lambda message: connection.sendall(messages.encode(message)),
+            send=line.send,
             guard_items=options.guard_items,
             trust=json.loads(options.trust),
         )
-        connection.sendall(messages.encode(messages.Hello("adapt", os.getpid())))
-        return _run(connection, loop)
+        flags = [
+            "--home", options.home, "--socket", options.socket, "--nice", str(options.nice),
+            "--trust", options.trust, "--log-format", options.log_format,
+        ]  # fmt: skip
+        trainers = Trainers(flags) if options.integers else None
+        try:
+            _run(line, loop, trainers)
+        except ServerGone:
+            return 0
 
 
-def _run(connection: socket.socket, loop: AdaptLoop) -> int:
+def _run(line: ServerLine, loop: AdaptLoop, trainers: Trainers | None) -> NoReturn:
     """Hears all that has been said before each step of work, so that wakes pile up to one."""
     while True:
-        while not loop.busy or select.select([connection], [], [], 0)[0]:
-            frame = wire.read_frame(connection)
-            if frame is None:
-                return 0
-            loop.hear(messages.decode(frame))
+        while not loop.busy or line.ready():
+            if trainers is not None and not line.ready():
+                trainers.start_due(loop.lanes())
+            loop.hear(line.hear())
         loop.step()
-
-
-def _lower_priority(nice: int) -> None:
-    """Serving comes first; and no adapt process survives its server."""
-    os.nice(nice)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # Without this a full memory would take the server as likely as this process.
-    Path("/proc/self/oom_score_adj").write_text("800")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nice", type=int, required=True)
     parser.add_argument("--guard-items", type=int, required=True)
     parser.add_argument("--trust", required=True)
+    parser.add_argument("--integers", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--log-format", required=True)
     return parser
 

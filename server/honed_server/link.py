@@ -18,6 +18,7 @@ from honed_proto.v1 import models_pb2 as pb
 from honed_server.catalogue import Catalogue
 from honed_server.errors import ServingError
 from honed_server.lifecycle import Lifecycle
+from honed_server.precision import take_integers
 from honed_server.revisions import install_revision
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class AdaptLink:
         self._lifecycle = lifecycle
         self._adapt: asyncio.StreamWriter | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._learning: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -62,15 +64,24 @@ class AdaptLink:
         if self._adapt is not None and not self._adapt.is_closing():
             self._adapt.write(messages.encode(message))
 
+    def report(self, load: messages.Load) -> None:
+        """Tells all who learn how busy the server is, but those who have not read the last time."""
+        for writer in self._learning:
+            if not writer.transport.get_write_buffer_size() and not writer.is_closing():
+                writer.write(messages.encode(load))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while (frame := await wire.read_frame_async(reader)) is not None:
                 await self._hear(messages.decode(frame), writer)
-        except (wire.FrameError, ConnectionError) as error:
+        except ConnectionError:
+            pass  # so it ends when a process has not read the last report of the load
+        except wire.FrameError as error:
             log.warning("adapt connection ended", why=str(error))
         finally:
             self._writers.discard(writer)
+            self._learning.discard(writer)
             if self._adapt is writer:
                 self._adapt = None
                 self._set_state("down")
@@ -78,10 +89,12 @@ class AdaptLink:
 
     async def _hear(self, message: messages.Message, writer: asyncio.StreamWriter) -> None:
         match message:
-            case messages.Hello(role="adapt"):
-                self._adapt = writer
-                self._set_state("running")
-                self.tell(self._catalogue.models_message())
+            case messages.Hello(role=role):
+                self._learning.add(writer)
+                if role == "adapt":
+                    self._adapt = writer
+                    self._set_state("running")
+                    self.tell(self._catalogue.models_message())
             case messages.Revision():
                 offer = message
                 verdict = await _judged(
@@ -97,8 +110,12 @@ class AdaptLink:
                     candidate.model, 0, lambda: self._lifecycle.take_candidate(candidate)
                 )
                 writer.write(messages.encode(verdict))
-            case messages.Hello():
-                pass
+            case messages.Integers():
+                found = message
+                verdict = await _judged(
+                    found.model, found.labels, lambda: take_integers(self._catalogue, found)
+                )
+                writer.write(messages.encode(verdict))
             case _:
                 raise wire.FrameError(f"{type(message).__name__} is not for the server")
 

@@ -38,6 +38,7 @@ class Supervisor:
             "--guard-items", str(config.anchor_guard_items),
             "--trust", json.dumps(config.submitter_trust),
             "--log-format", config.log_format,
+            "--integers" if config.precision == "auto" else "--no-integers",
         ]  # fmt: skip
         self._metrics = metrics
         self._process: asyncio.subprocess.Process | None = None

@@ -253,18 +253,23 @@ class Trainer:
     def offer(self, message: messages.Candidate | messages.Revision) -> messages.Verdict:
         """Offers a head and returns the verdict."""
         self._socket.sendall(messages.encode(message))
-        frame = wire.read_frame(self._socket)
-        assert frame is not None, "the server closed the connection"
-        verdict = messages.decode(frame)
-        assert isinstance(verdict, messages.Verdict)
+        verdict = self._heard()
+        assert isinstance(verdict, messages.Verdict), verdict
         return verdict
 
-    def say(self, data: bytes, *, end: bool) -> bytes:
-        """Sends bytes, perhaps the last ones; returns the answer, empty if the server hangs up."""
+    def hangs_up_at(self, data: bytes, *, end: bool) -> bool:
+        """Sends bytes, perhaps the last ones; returns whether the server ends the connection."""
         self._socket.sendall(data)
         if end:
             self._socket.shutdown(socket.SHUT_WR)
-        return self._socket.recv(1)
+        return self._heard() is None
+
+    def _heard(self) -> messages.Message | None:
+        """What the server says next, but for reports of its load; None at the end."""
+        while frame := wire.read_frame(self._socket):
+            if not isinstance(message := messages.decode(frame), messages.Load):
+                return message
+        return None
 
     def close(self) -> None:
         self._socket.close()
