@@ -1,12 +1,24 @@
 """First stop of a prediction: refuse early what cannot be answered, before it costs anything.
 
 Bounds memory by requests and tokens, and refuses work whose deadline the present backlog makes
-unreachable (deadline-aware admission; Clockwork, OSDI 2020).
+unreachable (deadline-aware admission; Clockwork, OSDI 2020). The forecast comes from the measured
+costs of the encoder, corrected by what runs and replies take of late.
 """
 
 from dataclasses import dataclass
 
+from honed_server.batcher import BatchQueue
+from honed_server.cost import CostModel
 from honed_server.errors import DeadlinePassed, Overloaded
+from honed_server.fairness import Priority
+
+# Of the time that is left, what is kept for the way back; and how many mean returns more.
+_ANSWER_SHARE, _RETURNS = 0.05, 2.0
+# A busy event loop may not take more than this of the time, or the engine would stand idle.
+_MOST_BACK = 0.5
+# Weight of the newest batch in the mean time that an outcome waits for the event loop.
+_NEWEST = 0.1
+_LEAST_RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +30,58 @@ class Limits:
 
 
 class Admission:
-    """Counts what is queued or running, and how fast the engine is. Event loop only."""
+    """Counts what is queued or running, and foretells when more would be answered.
 
-    # Weight of the newest batch in the running estimate of tokens per second.
-    _SMOOTHING = 0.05
+    Event loop only.
 
-    def __init__(self, limits: Limits, workers: int) -> None:
+    Args:
+        limits: What the queue may hold.
+        queue: Knows what goes before a request, and how fast runs are.
+        workers: Number of workers that share the queue.
+    """
+
+    def __init__(self, limits: Limits, queue: BatchQueue, workers: int) -> None:
         self._limits = limits
+        self._queue = queue
         self._workers = workers
+        self._return_s = 0.0
         self.requests = 0
         self.tokens = 0
-        self._tokens_per_s: float | None = None
 
-    def admit(self, tokens: int, remaining_s: float) -> None:
-        """Counts a request in, or raises.
+    def admit(
+        self,
+        tokens: int,
+        remaining_s: float,
+        cost: CostModel,
+        *,
+        longest: int = 0,
+        priority: Priority = Priority.INTERACTIVE,
+        tenant: str = "",
+    ) -> None:
+        """Counts a request in, or raises as `check` does."""
+        self.check(tokens, remaining_s, cost, longest=longest, priority=priority, tenant=tenant)
+        self.requests += 1
+        self.tokens += tokens
+
+    def check(
+        self,
+        tokens_at_least: int,
+        remaining_s: float,
+        cost: CostModel,
+        *,
+        longest: int = 0,
+        priority: Priority = Priority.INTERACTIVE,
+        tenant: str = "",
+    ) -> None:
+        """Raises if a request cannot be answered; counts nothing, so that it may be asked early.
 
         Args:
-            tokens: Tokens of the request.
+            tokens_at_least: Tokens of the request; before tokenising, a lower bound.
             remaining_s: Seconds until its deadline.
+            cost: What its encoder's runs cost.
+            longest: Tokens of its longest text, if known.
+            priority: Of the request.
+            tenant: Whose it is.
 
         Raises:
             DeadlinePassed: Nothing of the deadline is left.
@@ -43,40 +89,42 @@ class Admission:
         """
         if remaining_s <= 0:
             raise DeadlinePassed("the deadline had passed on arrival; allow more time")
-        wait_s = self.wait_s()
+        ahead_s = self._queue.ahead_s(priority, tenant, tokens_at_least * cost.token_s)
+        needs_s = self._needs_s(tokens_at_least, longest, cost, ahead_s)
         if self.requests >= self._limits.max_requests:
             raise Overloaded(
                 f"{self.requests} requests are queued already; try again after the hinted delay",
-                retry_after_s=max(wait_s, 0.05),
+                retry_after_s=max(needs_s, _LEAST_RETRY_S),
             )
-        if self.tokens and self.tokens + tokens > self._limits.max_tokens:
+        if self.tokens and self.tokens + tokens_at_least > self._limits.max_tokens:
             raise Overloaded(
                 f"{self.tokens} tokens are queued already; send less or try again",
                 reason="QUEUE_TOKENS",
-                retry_after_s=max(wait_s, 0.05),
+                retry_after_s=max(needs_s, _LEAST_RETRY_S),
             )
-        if wait_s > remaining_s:
+        back_s = min(_RETURNS * self._return_s, _MOST_BACK * remaining_s)
+        usable_s = remaining_s * (1 - _ANSWER_SHARE) - back_s
+        # With nothing before it a request is tried: no forecast may keep an idle engine idle.
+        if ahead_s and needs_s > usable_s:
             raise Overloaded(
-                f"the backlog needs about {wait_s:.2f} s, the deadline leaves {remaining_s:.2f} s",
+                f"the backlog needs about {needs_s:.2f} s, the deadline leaves {remaining_s:.2f} s",
                 reason="DEADLINE_UNMEETABLE",
-                retry_after_s=wait_s - remaining_s + 0.05,
+                retry_after_s=needs_s - usable_s + _LEAST_RETRY_S,
             )
-        self.requests += 1
-        self.tokens += tokens
 
     def release(self, tokens: int) -> None:
         """Counts a request out again, answered or not."""
         self.requests -= 1
         self.tokens -= tokens
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """Learns the engine's speed from one finished batch."""
-        if not tokens or seconds <= 0:
-            return
-        rate = tokens / seconds * self._workers
-        old = self._tokens_per_s
-        self._tokens_per_s = rate if old is None else old + self._SMOOTHING * (rate - old)
+    def observe(self, return_s: float) -> None:
+        """Learns how long the outcomes of a batch waited for the event loop."""
+        self._return_s += _NEWEST * (return_s - self._return_s)
 
-    def wait_s(self) -> float:
-        """Estimated seconds until what is queued has been computed; 0 before the first batch."""
-        return self.tokens / self._tokens_per_s if self._tokens_per_s else 0.0
+    def _needs_s(self, tokens: int, longest: int, cost: CostModel, ahead_s: float) -> float:
+        """Seconds until the last row is computed: all workers share the work, one has its batch."""
+        full_s = cost.seconds(cost.budget_tokens, 1)
+        run_s = max(cost.seconds(longest, 1), min(full_s, ahead_s + cost.seconds(tokens, 1)))
+        work_s = ahead_s + tokens * cost.token_s
+        pace = self._queue.pace.cautious
+        return pace * (run_s + max(work_s - run_s, 0.0) / self._workers)

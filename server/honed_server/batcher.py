@@ -1,49 +1,56 @@
 """Second stop of a prediction: texts wait here until a worker is free, and are grouped by tokens.
 
-`form_batch` is the whole decision and is pure. The queue around it waits for the engine, never for
-a clock: a worker that becomes free takes what is there (as Triton's batcher with delay 0 and
-text-embeddings-inference do).
+`form_batch` is the whole decision and is pure; `fairness.py` says in which order it sees the rows.
+The queue waits for the engine, never for a clock: a worker that becomes free takes what is there
+(as Triton's batcher with delay 0 and text-embeddings-inference do). Why so, and what was rejected:
+docs/decisions/0011-batching.md.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
+from queue import SimpleQueue
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_server.cost import Pace
 from honed_server.errors import ServingError
-from honed_server.generations import Generation, Table
+from honed_server.fairness import Lines, Priority
+from honed_server.generations import Generation, LoadedEncoder, Table
+
+# Rows that do not fit may be passed by this many later ones; none passes the first.
+_LOOK_PAST = 8
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One admitted Predict call: options, deadline, and a slot for each of its rows.
+    """One Predict call: its options, its deadline, and the outcomes of its texts as they come.
 
-    Times are seconds of `time.monotonic`. Only the event loop touches it after admission, but for
-    `abandoned`, which workers read.
+    Times are seconds of `time.monotonic`. Only the event loop writes to it; workers read.
     """
 
     model: str
+    num_texts: int
     top_k: int
     include_logits: bool
     include_embedding: bool
     admitted: float
     deadline: float
-    finish: Callable[[list["Outcome"]], None]
-    outcomes: list["Outcome | None"] = field(default_factory=list)
-    pending: int = 0
+    finish: Callable[[], None]
+    priority: Priority = Priority.INTERACTIVE
+    tenant: str = ""
     abandoned: bool = False
+    outcomes: dict[int, "Outcome"] = field(default_factory=dict)
 
     def settle(self, index: int, outcome: "Outcome") -> None:
-        """Stores the outcome of one row; calls `finish` with all of them after the last."""
-        if self.outcomes[index] is None:
+        """Stores the outcome of a text, whose first one counts; after the last calls `finish`."""
+        if index not in self.outcomes:
             self.outcomes[index] = outcome
-            self.pending -= 1
-        if self.pending == 0 and not self.abandoned:
-            self.finish([o for o in self.outcomes if o is not None])
+            if len(self.outcomes) == self.num_texts:
+                self.finish()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,86 +67,117 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What the engine found for one row; `probabilities` are best first."""
+    """What the engine found for one row; `probabilities` are best first.
+
+    It does not lead back to its row: in a ring with the request only the collector would free it,
+    and the encoder with it, seconds after a swap.
+    """
 
     generation: Generation
     labels: Sequence[str]
     probabilities: Sequence[float]
     logits: NDArray[np.float32] | None
     embedding: NDArray[np.float32] | None
-    row: Row
-    started: float
+    text: str
+    num_tokens: int
+    truncated: bool
+    queue_s: float
     compute_s: float
 
 
 Outcome = Answer | ServingError
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What `form_batch` decided about the rows it looked at, in queue order."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Work for one worker, and what becomes of the other rows that were looked at for it.
 
-    take: list[Row]
+    Attributes:
+        rows: To be computed together, by one encoder.
+        expired: Too late to be computed.
+        unknown: Of models that have gone.
+        keep: Those that go on waiting.
+        looked_at: Rows that were looked at, from the first one on.
+        reason: Why not more were taken.
+        tokens: Of `rows`.
+        predicted_s: Seconds that they will take.
+        table: Answers them.
+        formed: Monotonic seconds.
+        lone: Whether it is a single row and nothing else runs or waits.
+    """
+
+    rows: list[Row]
     expired: list[Row]
     unknown: list[Row]
     keep: list[Row]
-    tokens: int
+    looked_at: int
     reason: str
+    tokens: int
+    predicted_s: float
+    table: Table
+    formed: float
+    lone: bool = False
 
 
-def form_batch(waiting: Iterable[Row], table: Table, now: float, max_tokens: int) -> Plan:
-    """Chooses the next batch, oldest first, without looking further than it must.
+def form_batch(
+    waiting: Iterable[Row], table: Table, now: float, share: int, pace: float = 1.0
+) -> Batch:
+    """Chooses the next batch, without looking further than it must.
 
-    The oldest live row fixes the encoder; rows of other encoders keep their place. Rows whose
-    caller has left are dropped, rows past their deadline and rows of vanished models are named.
+    The first row that can be answered in time leads: it is taken whatever its size, and fixes the
+    encoder. Later rows join while the batch stays within its tokens and within every deadline in
+    it; those that do not fit keep their place, so that one of them leads soon. Rows whose caller
+    has left are dropped; those that would miss their deadline and those of vanished models are
+    named. The reason is why the first row that was passed was left: `token_budget`,
+    `worker_share`, `deadline`, `other_encoder`; `queue_empty` if none was.
 
     Args:
-        waiting: Rows in order of arrival.
+        waiting: Rows in the order in which they are due.
         table: Generations that will answer this batch.
         now: Monotonic seconds.
-        max_tokens: Token budget; a single row may exceed it.
+        share: Tokens that are this worker's part of what waits.
+        pace: Seconds that runs take of late for each predicted second.
     """
-    take: list[Row] = []
+    rows: list[Row] = []
     expired: list[Row] = []
     unknown: list[Row] = []
     keep: list[Row] = []
-    encoder: str | None = None
-    tokens = 0
+    loaded: LoadedEncoder | None = None
+    looked_at = tokens = limit = 0
+    predicted_s, tightest, reason = 0.0, inf, "queue_empty"
     for row in waiting:
-        request = row.request
+        looked_at += 1
+        request, size = row.request, row.ids.size
         if request.abandoned:
-            continue
-        if request.deadline <= now:
-            expired.append(row)
             continue
         generation = table.get(request.model)
         if generation is None:
             unknown.append(row)
             continue
-        digest = generation.loaded.encoder.digest
-        if encoder not in (None, digest):
-            keep.append(row)
+        cost = generation.loaded.cost
+        if now + pace * cost.seconds(size, 1) >= request.deadline:
+            expired.append(row)
             continue
-        if take and tokens + row.ids.size > max_tokens:
-            keep.append(row)
-            return Plan(take, expired, unknown, keep, tokens, "token_budget")
-        encoder = digest
-        take.append(row)
-        tokens += row.ids.size
-    return Plan(take, expired, unknown, keep, tokens, "queue_empty")
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Work for one worker: rows of one encoder and the table that answers them."""
-
-    rows: list[Row]
-    expired: list[Row]
-    unknown: list[Row]
-    table: Table
-    tokens: int
-    reason: str
-    lone: bool
+        if loaded is None:
+            loaded = generation.loaded
+            limit = min(cost.budget_tokens, max(cost.split_tokens, share))
+        if generation.loaded.key != loaded.key:
+            left = "other_encoder"
+        elif rows and tokens + size > limit:
+            left = "token_budget" if limit == cost.budget_tokens else "worker_share"
+        else:
+            joint_s = cost.seconds(tokens + size, len(rows) + 1)
+            earliest = min(tightest, request.deadline)
+            if now + pace * joint_s < earliest:
+                rows.append(row)
+                tokens, predicted_s, tightest = tokens + size, joint_s, earliest
+                continue
+            left = "deadline"
+        reason = reason if keep else left
+        keep.append(row)
+        if len(keep) == _LOOK_PAST:
+            break
+    return Batch(rows, expired, unknown, keep, looked_at, reason, tokens, predicted_s, table, now)
 
 
 class BatchQueue:
@@ -148,82 +186,84 @@ class BatchQueue:
     Args:
         table: Reads the current generation table.
         workers: Number of workers that share the queue.
-        max_batch_tokens: Most tokens in a batch.
-        min_batch_tokens: Below this a batch is not split between workers.
+        clock: Monotonic seconds; the simulator brings its own.
     """
 
     def __init__(
-        self,
-        table: Callable[[], Table],
-        *,
-        workers: int,
-        max_batch_tokens: int,
-        min_batch_tokens: int,
+        self, table: Callable[[], Table], *, workers: int, clock: Callable[[], float] = monotonic
     ) -> None:
         self._table = table
         self._workers = workers
-        self._max_tokens = max_batch_tokens
-        self._min_tokens = min_batch_tokens
-        self._waiting: deque[Row] = deque()
-        self._changed = threading.Condition()
-        self._busy = 0
+        self._clock = clock
+        self._lines = Lines()
+        self._lock = threading.Lock()
+        # One token wakes one idle worker; a Condition would cost twice the CPU of the whole hop.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = 0
+        self._running: list[Batch] = []
         self._closed = False
-        self.tokens = 0
+        self.pace = Pace()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that wait."""
+        return self._lines.tokens
 
     def append(self, rows: Sequence[Row]) -> None:
         """Adds the rows of one request and wakes as many workers as can be useful."""
-        with self._changed:
-            self._waiting.extend(rows)
-            self.tokens += sum(row.ids.size for row in rows)
-            self._changed.notify(len(rows))
+        generation = self._table().get(rows[0].request.model)
+        token_s = generation.loaded.cost.token_s if generation else 0.0
+        with self._lock:
+            for row in rows:
+                self._lines.add(row, row.ids.size * token_s)
+            self._wake_up(len(rows))
 
     def take(self) -> Batch | None:
         """Waits for work; None when the queue was closed."""
-        with self._changed:
-            while not self._waiting and not self._closed:
-                self._changed.wait()
-            return None if self._closed else self._next()
+        while True:
+            with self._lock:
+                if self._closed:
+                    return None
+                if self._lines:
+                    return self._next()
+                self._idle += 1
+            self._wake.get()
 
-    def done(self) -> None:
+    def done(self, batch: Batch) -> None:
         """Says that the worker has finished the batch it took."""
-        with self._changed:
-            self._busy -= 1
+        with self._lock:
+            self._running.remove(batch)
+            # A lone text had all cores to itself: it says nothing of how the others will fare.
+            if batch.rows and not batch.lone:
+                self.pace.observe(self._clock() - batch.formed, batch.predicted_s)
 
     def close(self) -> list[Row]:
         """Wakes all workers for good and returns the rows that nobody took."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            left = list(self._waiting)
-            self._waiting.clear()
-            self._changed.notify_all()
-            return left
+            self._wake_up(self._idle)
+            return self._lines.clear()
+
+    def ahead_s(self, priority: Priority, tenant: str, work_s: float) -> float:
+        """Predicted seconds of one worker for all that goes before new work of `work_s` seconds."""
+        with self._lock:
+            running_s = sum(batch.predicted_s for batch in self._running)
+            return running_s + self._lines.ahead_s(priority, tenant, work_s)
+
+    def _wake_up(self, workers: int) -> None:
+        for _ in range(min(workers, self._idle)):
+            self._idle -= 1
+            self._wake.put(None)
 
     def _next(self) -> Batch:
-        # Two workers on what one worker would take finish sooner, down to a useful batch size.
-        share = max(self._min_tokens, -(-self.tokens // self._workers))
-        table = self._table()
-        looked_at = _Consumed(self._waiting)
-        plan = form_batch(looked_at, table, monotonic(), min(self._max_tokens, share))
-        self.tokens -= looked_at.tokens - sum(row.ids.size for row in plan.keep)
-        self._waiting.extendleft(reversed(plan.keep))
-        lone = len(plan.take) == 1 and self._busy == 0 and not self._waiting
-        self._busy += 1
-        return Batch(plan.take, plan.expired, plan.unknown, table, plan.tokens, plan.reason, lone)
-
-
-class _Consumed:
-    """Pops rows from the left as they are looked at, counting their tokens."""
-
-    def __init__(self, waiting: deque[Row]) -> None:
-        self._waiting = waiting
-        self.tokens = 0
-
-    def __iter__(self) -> "_Consumed":
-        return self
-
-    def __next__(self) -> Row:
-        if not self._waiting:
-            raise StopIteration
-        row = self._waiting.popleft()
-        self.tokens += row.ids.size
-        return row
+        line, table, now = self._lines.first(), self._table(), self._clock()
+        # Free workers that share what waits finish it sooner, down to a useful batch size.
+        share = -(-line.tokens // (self._workers - len(self._running)))
+        batch = form_batch(line, table, now, share, self.pace.ratio)
+        self._lines.remove(line, batch)
+        if not batch.rows and any(row.request.deadline > now for row in batch.expired):
+            self.pace.doubt()
+        if len(batch.rows) == 1 and not self._running and not self._lines:
+            batch = replace(batch, lone=True)
+        self._running.append(batch)
+        return batch

@@ -13,12 +13,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_adapt.encoder_store import Precision
 from honed_adapt.head import Head
 from honed_kernels.head import HeadWeights
+from honed_server.cost import CostModel
+from honed_server.encoders.texts import encode_texts
 from honed_server.tokenizer import Tokenizer
 
-# Tokens in one run outside the batcher: larger runs leave the cache and hold the core for longer.
-_RUN_TOKENS = 256
+# Digest and precision of an encoder.
+EncoderKey = tuple[str, Precision]
 
 
 class Encoder(Protocol):
@@ -27,6 +30,11 @@ class Encoder(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 of weights, tokenizer and settings, hexadecimal."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """What the layers' products are computed in."""
         ...
 
     @property
@@ -41,31 +49,20 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadedEncoder:
-    """An encoder and the tokenizer that belongs to it."""
+    """An encoder, the tokenizer that belongs to it, and what its runs cost."""
 
     encoder: Encoder
     tokenizer: Tokenizer
-    special_tokens: int  # tokens of a text without any content, such as [CLS] and [SEP]
+    cost: CostModel
 
-    @staticmethod
-    def of(encoder: Encoder, tokenizer: Tokenizer) -> "LoadedEncoder":
-        """Bundles an encoder with its tokenizer."""
-        (empty,) = tokenizer.tokenise([""])
-        return LoadedEncoder(encoder, tokenizer, int(empty.ids.size))
+    @property
+    def key(self) -> EncoderKey:
+        """What decides its vectors to the bit: rows of one key may share a batch."""
+        return self.encoder.digest, self.encoder.precision
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts, (texts, hidden), computed at once; call it in a thread."""
-        rows = [tokens.ids for tokens in self.tokenizer.tokenise(texts)]
-        vectors = np.empty((len(rows), self.encoder.hidden), np.float32)
-        start = 0
-        while start < len(rows):
-            stop, size = start + 1, rows[start].size
-            while stop < len(rows) and size + rows[stop].size <= _RUN_TOKENS:
-                size += rows[stop].size
-                stop += 1
-            vectors[start:stop] = self.encoder.encode(rows[start:stop])
-            start = stop
-        return vectors
+        return encode_texts(self.encoder, self.tokenizer, texts, self.cost.budget_tokens)
 
 
 @dataclass(frozen=True, slots=True)

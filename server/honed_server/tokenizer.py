@@ -33,6 +33,9 @@ class Tokenizer:
 
     Args:
         files: the encoder that it belongs to.
+
+    Attributes:
+        special_tokens: tokens of a text without any content, such as [CLS] and [SEP].
     """
 
     def __init__(self, files: EncoderFiles) -> None:
@@ -44,6 +47,7 @@ class Tokenizer:
         self._tokenizer.enable_truncation(files.max_tokens)
         self.max_tokens = files.max_tokens
         self.digest = files.tokenizer_digest
+        self.special_tokens = len(self._tokenizer.encode("").ids)
 
     def tokenise(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise texts, each on its own; about 35 us for a sentence."""

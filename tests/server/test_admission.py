@@ -1,40 +1,108 @@
 import pytest
+from queues import COST, TABLE, row, rows
 
 from honed_server.admission import Admission, Limits
+from honed_server.batcher import BatchQueue
 from honed_server.errors import DeadlinePassed, Overloaded
 
 
-def admission() -> Admission:
-    return Admission(Limits(max_requests=3, max_tokens=100), workers=2)
+class Gate:
+    """Admission over a queue of two workers whose clock stands still."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.queue = BatchQueue(lambda: TABLE, workers=2, clock=lambda: self.now)
+        self.admission = Admission(Limits(max_requests=30, max_tokens=1000), self.queue, workers=2)
+
+    def admit(self, tokens: int, remaining_s: float = 10.0) -> None:
+        self.admission.admit(tokens, remaining_s, COST, longest=min(tokens, 256))
+
+    def queued(self, *tokens: int) -> None:
+        self.admit(sum(tokens))
+        self.queue.append(rows(*tokens))
+
+    def refusal(self, tokens: int, remaining_s: float = 10.0) -> Overloaded:
+        before = self.admission.requests, self.admission.tokens
+        with pytest.raises(Overloaded) as refused:
+            self.admit(tokens, remaining_s)
+        assert before == (self.admission.requests, self.admission.tokens)
+        assert refused.value.retry_after_s > 0
+        return refused.value
+
+    def run(self, slow: float = 1.0) -> None:
+        batch = self.queue.take()
+        self.now += slow * batch.predicted_s
+        self.queue.done(batch)
 
 
-def test_queue_is_bounded_by_requests_and_tokens():
-    gate = admission()
-    gate.admit(40, 10)
-    gate.admit(40, 10)
-    with pytest.raises(Overloaded, match="80 tokens are queued"):
-        gate.admit(40, 10)
-    gate.admit(1, 10)
-    with pytest.raises(Overloaded, match="3 requests are queued") as refused:
-        gate.admit(1, 10)
-    assert refused.value.retry_after_s > 0
-    gate.release(40)
-    gate.admit(40, 10)
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
 
 
-def test_a_request_larger_than_the_bound_is_served_when_nothing_waits():
-    admission().admit(1000, 10)
+def test_queue_is_bounded_by_requests_and_tokens(gate):
+    gate.admit(400)
+    gate.admit(400)
+    refused = gate.refusal(400)
+    assert (refused.reason, "800 tokens are queued" in refused.message) == ("QUEUE_TOKENS", True)
+    for _ in range(28):
+        gate.admit(1)
+    assert gate.refusal(1).reason == "QUEUE_FULL"
+    gate.admission.release(400)
+    gate.admit(400)
 
 
-def test_unmeetable_deadlines_are_refused_with_a_hint():
-    gate = admission()
-    gate.observe(tokens=50, seconds=0.5)  # two workers: 200 tokens/s
-    gate.admit(90, 10)
-    assert gate.wait_s() == pytest.approx(0.45)
-    with pytest.raises(Overloaded) as refused:
-        gate.admit(5, 0.2)
-    assert refused.value.reason == "DEADLINE_UNMEETABLE"
-    assert refused.value.retry_after_s == pytest.approx(0.3)
-    gate.admit(5, 1.0)
+def test_a_request_larger_than_the_bound_is_served_when_nothing_waits(gate):
+    gate.admit(5000)
+
+
+def test_what_is_asked_before_tokenising_counts_nothing(gate):
+    gate.queued(*[20] * 45)
+    gate.admission.check(10, 10.0, COST)
+    with pytest.raises(Overloaded):
+        gate.admission.check(101, 10.0, COST)
+    assert (gate.admission.requests, gate.admission.tokens) == (1, 900)
+
+
+def test_unmeetable_deadlines_are_refused_with_a_hint(gate):
+    gate.queued(*[20] * 20)  # 400 tokens: about 0.11 s for one worker, half of that for two
+    refused = gate.refusal(20, 0.05)
+    assert refused.reason == "DEADLINE_UNMEETABLE"
+    assert 0.05 <= refused.retry_after_s < 0.2
+    gate.admit(20, 0.1)
     with pytest.raises(DeadlinePassed):
         gate.admit(1, -0.1)
+
+
+def test_a_request_needs_time_of_its_own(gate):
+    """Nearly nothing waits, yet its own text takes 65 ms."""
+    gate.queued(4)
+    assert gate.refusal(256, 0.05).reason == "DEADLINE_UNMEETABLE"
+    gate.admit(256, 0.1)
+
+
+def test_a_busy_machine_is_seen(gate):
+    gate.queued(*[20] * 20)
+    gate.admit(20, 0.1)
+    for _ in range(30):
+        gate.run(slow=4)
+        gate.queue.append([row(20) for _ in range(3)])
+    assert gate.refusal(20, 0.1).reason == "DEADLINE_UNMEETABLE"
+
+
+def test_answers_that_wait_for_the_event_loop_are_seen(gate):
+    gate.queued(*[20] * 20)
+    gate.admit(20, 0.1)
+    for _ in range(50):
+        gate.admission.observe(0.04)
+    assert gate.refusal(20, 0.1).reason == "DEADLINE_UNMEETABLE"
+
+
+def test_an_idle_engine_is_never_kept_idle_by_a_forecast(gate):
+    for _ in range(30):
+        gate.queue.append([row(20), row(20)])
+        while gate.queue.tokens:
+            gate.run(slow=10)
+    gate.admit(20, 0.01)
+    gate.queue.append([row(20)])
+    assert gate.refusal(20, 0.01).reason == "DEADLINE_UNMEETABLE"

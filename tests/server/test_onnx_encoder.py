@@ -81,7 +81,7 @@ def test_threads_may_share_it(encoder: OnnxEncoder, rows: Rows, alone: NDArray[n
 def test_a_widened_encoder_answers_the_same(
     encoder: OnnxEncoder, rows: Rows, alone: NDArray[np.float32]
 ) -> None:
-    wide = encoder.widened(2, spin=True)
+    wide = encoder.widened(2)
     assert (wide.digest, wide.hidden) == (encoder.digest, encoder.hidden)
     for lone in (True, False):
         vectors = wide.encode(rows[:3], lone=lone)

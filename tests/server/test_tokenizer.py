@@ -28,6 +28,7 @@ def tokenizer(home: Path) -> Tokenizer:
 def test_texts_become_ids_with_their_special_tokens(tokenizer: Tokenizer) -> None:
     empty, greeting = tokenizer.tokenise(["", "Hello, world!"])
     assert empty.ids.tolist() == [CLS, SEP]
+    assert tokenizer.special_tokens == 2
     assert greeting.ids.tolist() == [CLS, 7592, 1010, 2088, 999, SEP]
     assert greeting.ids.dtype == np.int64
     assert tokenizer.tokenise([]) == []

@@ -24,29 +24,25 @@ class OnnxEncoder:
 
     Args:
         files: the encoder.
-        threads: threads of one call, the caller's included.
-        spin: whether idle threads of the session busy-wait for the next operator: less latency
-            for more CPU.
 
     Raises:
         EncoderDamaged: if its vectors are not those that were recorded at import.
     """
 
-    def __init__(self, files: EncoderFiles, *, threads: int = 1, spin: bool = False) -> None:
+    def __init__(self, files: EncoderFiles) -> None:
         self.digest = files.digest
-        self.tokenizer_digest = files.tokenizer_digest
+        self.precision = files.precision
         self.hidden = files.hidden
         self._files = files
-        self._session = _session(files, threads, spin)
-        self._wide = self._session
+        self._session = self._wide = _session(files, threads=1)
 
-    def widened(self, threads: int, *, spin: bool = False) -> OnnxEncoder:
+    def widened(self, threads: int) -> OnnxEncoder:
         """The same encoder with a session of more threads beside this one's, for lone batches.
 
         The session packs the layers' weights again (42 MB for MiniLM); all else is shared.
         """
         encoder = copy(self)
-        encoder._wide = _session(self._files, threads, spin)
+        encoder._wide = _session(self._files, threads)
         return encoder
 
     def encode(
@@ -118,19 +114,22 @@ def _positions(
     return positions
 
 
-def _session(files: EncoderFiles, threads: int, spin: bool) -> onnxruntime.InferenceSession:
+def _session(files: EncoderFiles, threads: int) -> onnxruntime.InferenceSession:
     """A session that has proved itself; its first run, which allocates, is over as well."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERROR
+    # The graph is written as it shall run; a further level would fuse the layer norms into an
+    # operator that is ten times slower.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # Both keep what the largest batch ever needed, or a plan for every shape ever seen. Without
     # them a run is as fast, and memory returns to the system (docs/measurements.md).
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    # Spin within a run, not after it: then the core is another process's.
+    # Busy-wait for the next operator of a run, not after it: then the core is another process's.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(
         str(files.graph), options, providers=["CPUExecutionProvider"]

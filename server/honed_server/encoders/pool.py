@@ -1,19 +1,45 @@
-"""The encoders in memory: opened, verified and warmed once, shared by all models that name them."""
+"""The encoders in memory: opened, verified and warmed once, shared by all models that name them.
+
+A swap to another encoder waits here while one is loaded beside serving, in a thread of low priority
+that never holds the interpreter for long: a thread that is preempted with it would stop all others.
+In memory are the encoders that serve and one more.
+"""
 
 import asyncio
+import ctypes
 import re
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from honed_adapt.encoder_store import EncoderDamaged, open_encoder
+import numpy as np
+from numpy.typing import NDArray
+
+from honed_adapt.encoder_store import (
+    EncoderDamaged,
+    EncoderFiles,
+    Precision,
+    open_encoder,
+)
+from honed_adapt.integers import open_integers
 from honed_server import validate
+from honed_server.cost import CostModel
 from honed_server.encoders.onnx import OnnxEncoder
+from honed_server.encoders.timing import measure, measure_beside, wide_gain
 from honed_server.errors import NotFound, NotReady
-from honed_server.generations import LoadedEncoder
+from honed_server.generations import EncoderKey, LoadedEncoder
 from honed_server.tokenizer import Tokenizer
 
+Vectors = NDArray[np.float32]
+
+# A wide session costs memory, and a core while it spins: it must be this much faster.
+_LEAST_GAIN = 1.1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# glibc keeps what is freed in each thread's arena: four swaps would take the memory of four.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)
 
 
 class EncoderPool:
@@ -21,19 +47,31 @@ class EncoderPool:
 
     Args:
         home: Data folder with `encoders/<digest>/`.
-        executor: Where loading happens.
-        in_use: Digests that generations name now.
-        cores: Cores that a lone request may use.
+        loader: Where encoders are verified, built and warmed: one thread that yields to serving.
+        executor: Where is done what holds locks that serving needs, such as reading a tokenizer,
+            which holds the interpreter for 15 ms.
+        in_use: Encoders that generations name now.
+        cores: Cores that a lone request may use, and workers that run at the same time.
+        sized: Puts batch sizes that were set in the place of those that were measured.
     """
 
     def __init__(
-        self, home: Path, executor: Executor, in_use: Callable[[], set[str]], cores: int
+        self,
+        home: Path,
+        loader: Executor,
+        executor: Executor,
+        in_use: Callable[[], set[EncoderKey]],
+        cores: int,
+        sized: Callable[[CostModel], CostModel] = lambda cost: cost,
     ) -> None:
         self._home = home
+        self._loader = loader
         self._executor = executor
         self._in_use = in_use
         self._cores = cores
-        self._loaded: dict[str, LoadedEncoder] = {}
+        self._widen = False
+        self._sized = sized
+        self._loaded: dict[EncoderKey, LoadedEncoder] = {}
         self._loading = asyncio.Lock()
 
     def check_known(self, digest: str, field: str) -> None:
@@ -47,32 +85,70 @@ class EncoderPool:
                 field=field,
             )
 
-    async def get(self, digest: str) -> LoadedEncoder:
-        """The encoder of that digest, ready to serve.
+    async def get(self, digest: str, precision: Precision = "fp32") -> LoadedEncoder:
+        """The encoder of that digest in that precision, ready to serve.
 
         Raises:
             NotReady: It is not on disk, or damaged; the message names the file.
         """
         async with self._loading:
-            if digest not in self._loaded:
-                loop = asyncio.get_running_loop()
+            key = (digest, precision)
+            if key not in self._loaded:
+                self.drop_unused()
                 try:
-                    loaded = await loop.run_in_executor(self._executor, self._load, digest)
+                    self._loaded[key] = await self._load(digest, precision)
                 except EncoderDamaged as error:
                     raise NotReady(str(error), reason="ENCODER_DAMAGED") from error
-                self.drop_unused()
-                self._loaded[digest] = loaded
-            return self._loaded[digest]
+            return self._loaded[key]
+
+    async def beside(self, encode: Callable[[list[str]], Vectors], texts: list[str]) -> Vectors:
+        """Encodes many texts without being in the way of serving."""
+        return await asyncio.get_running_loop().run_in_executor(self._loader, encode, texts)
 
     def drop_unused(self) -> None:
         """Frees the encoders that no generation uses."""
         used = self._in_use()
-        self._loaded = {digest: one for digest, one in self._loaded.items() if digest in used}
+        self._loaded = {key: one for key, one in self._loaded.items() if key in used}
 
-    def _load(self, digest: str) -> LoadedEncoder:
-        files = open_encoder(self._home, digest)
+    async def _load(self, digest: str, precision: Precision) -> LoadedEncoder:
+        loop = asyncio.get_running_loop()
+        opening = open_integers if precision == "int8" else open_encoder
+        files = await loop.run_in_executor(self._loader, opening, self._home, digest)
+        shared = (one.tokenizer for one in self._loaded.values())
+        tokenizer = next((one for one in shared if one.digest == files.tokenizer_digest), None)
+        if tokenizer is None:
+            tokenizer = await loop.run_in_executor(self._executor, Tokenizer, files)
+        known = next(iter(self._loaded.values()), None)
+        if known is None:
+            # Before the first nothing serves: the machine is idle, and there is nobody to yield to.
+            encoder, cost = await loop.run_in_executor(self._executor, self._first, files)
+        else:
+            encoder, cost = await loop.run_in_executor(self._loader, _later, files, known)
+            if self._widen:
+                # Its threads keep the priority of the one that made them, and they will serve.
+                widened = partial(encoder.widened, self._cores)
+                encoder = await loop.run_in_executor(self._executor, widened)
+        weakref.finalize(encoder, self._freed).atexit = False
+        return LoadedEncoder(encoder, tokenizer, cost)
+
+    def _first(self, files: EncoderFiles) -> tuple[OnnxEncoder, CostModel]:
+        """The first encoder and its costs; finds out whether wide sessions are worth having."""
         encoder = OnnxEncoder(files)
+        cost = self._sized(measure(encoder, self._cores))
         if self._cores > 1:
-            # Spinning threads answer a lone text in 0.57 of the time; nothing else runs then.
-            encoder = encoder.widened(self._cores, spin=True)
-        return LoadedEncoder.of(encoder, Tokenizer(files))
+            wide = encoder.widened(self._cores)
+            self._widen = wide_gain(encoder, wide) >= _LEAST_GAIN
+            encoder = wide if self._widen else encoder
+        return encoder, cost
+
+    def _freed(self) -> None:
+        """The last batch of an encoder is done: gives its memory back to the system."""
+        with suppress(RuntimeError):  # after the server's end the process gives all of it back
+            # Trimming holds the locks of all arenas: a thread that yields would make others wait.
+            self._executor.submit(_trim, 0)
+
+
+def _later(files: EncoderFiles, known: LoadedEncoder) -> tuple[OnnxEncoder, CostModel]:
+    """Another encoder and its costs: while the known one serves little can be measured."""
+    encoder = OnnxEncoder(files)
+    return encoder, measure_beside(encoder, known.encoder, known.cost)

@@ -1,0 +1,102 @@
+"""Measures an encoder when it is loaded, as it will run: every worker at the same moment.
+
+It stands before the first prediction. `cost.py` makes batch sizes and forecasts of what is found.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from honed_server.cost import CostModel, Measured
+from honed_server.generations import Encoder
+
+# Rows of 16 tokens, as most texts are short; one shape of shorter rows tells the cost of a row.
+_SHAPES = ((8, 1), (16, 1), (32, 2), (64, 4), (64, 16), (96, 6), (128, 8), (192, 12), (256, 16))
+_LARGEST = (512, 32)  # too slow to run as often; it only tells how the curve goes on
+_MOST_S = 0.35
+_ROUNDS = 5
+_PAIRS = 3
+_LONE_PAIRS = 5
+_LONE_TOKENS = 16
+_TOKEN = 3  # any token will do, but those of padding, which some families do not count
+
+Rows = list[NDArray[np.int64]]
+
+
+def measure(encoder: Encoder, workers: int) -> CostModel:
+    """The costs of an encoder on a machine that is idle but for this; about half a second.
+
+    Args:
+        encoder: What to run.
+        workers: Threads that run at the same moment, since that is how it will serve.
+    """
+    spans: dict[tuple[int, int], list[float]] = {shape: [] for shape in (_LARGEST, *_SHAPES)}
+    began, rounds = monotonic(), 0
+    with ThreadPoolExecutor(workers, "timing") as pool:
+
+        def run(shape: tuple[int, int]) -> None:
+            rows = _rows(*shape)
+            runs = [pool.submit(_timed, lambda: encoder.encode(rows)) for _ in range(workers)]
+            spans[shape] += [each.result() for each in runs]
+
+        run(_LARGEST)
+        while rounds == 0 or (rounds < _ROUNDS and monotonic() - began < _MOST_S):
+            for shape in _SHAPES:
+                run(shape)
+            rounds += 1
+    # What else the machine does only ever delays: the least says most about the encoder.
+    return CostModel.of(
+        [Measured(tokens, rows, min(found)) for (tokens, rows), found in spans.items()]
+    )
+
+
+def measure_beside(encoder: Encoder, known: Encoder, cost: CostModel) -> CostModel:
+    """The costs of an encoder that is loaded while others serve: those of `known`, scaled.
+
+    Both run in turn, a few batches only: what else the machine does slows both, so that their ratio
+    holds where seconds would not; and callers wait for no more than that.
+
+    Args:
+        encoder: What to measure.
+        known: An encoder that was measured on the idle machine.
+        cost: What was found then.
+    """
+    rows = _rows(cost.budget_tokens, -(-cost.budget_tokens // 16))
+    new, old = _in_turn(lambda: encoder.encode(rows), lambda: known.encode(rows), _PAIRS)
+    return cost.scaled(new / old)
+
+
+def wide_gain(narrow: Encoder, wide: Encoder) -> float:
+    """How many times faster a lone short text is on the session of all cores than on that of one.
+
+    Args:
+        narrow: The encoder as workers share it.
+        wide: The same, with a session for lone batches.
+    """
+    rows = _rows(_LONE_TOKENS, 1)
+    alone_s, wide_s = _in_turn(
+        lambda: narrow.encode(rows), lambda: wide.encode(rows, lone=True), _LONE_PAIRS
+    )
+    return alone_s / wide_s
+
+
+def _in_turn(
+    first: Callable[[], object], second: Callable[[], object], pairs: int
+) -> tuple[float, float]:
+    """Median seconds of each, interleaved."""
+    spans = [(_timed(first), _timed(second)) for _ in range(pairs)]
+    return median(a for a, _ in spans), median(b for _, b in spans)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = monotonic()
+    run()
+    return monotonic() - started
+
+
+def _rows(tokens: int, rows: int) -> Rows:
+    return [part for part in np.array_split(np.full(tokens, _TOKEN, np.int64), rows) if part.size]
