@@ -104,6 +104,25 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
         )
 
 
+@pytest.mark.parametrize("labels", [1, 2, 77, 150, 1_000, 5_000])
+def test_logits_are_the_same_to_the_bit_in_any_company(labels: int) -> None:
+    rng = np.random.default_rng(labels)
+    pooled, heads = unit_vectors(rng, 33, HIDDEN), random_heads(rng, [labels, labels, 5], HIDDEN)
+    head_id = rng.integers(0, 3, 33)
+    alone = [
+        grouped_head(pooled[row : row + 1], head_id[row : row + 1], heads, top_k=3, logits=True)
+        for row in range(33)
+    ]
+    for size in (2, 7, 16, 17, 33):
+        got = grouped_head(pooled[:size], head_id[:size], heads, top_k=3, logits=True)
+        assert got.logits is not None
+        for row in range(size):
+            (logits,) = alone[row].logits or []
+            np.testing.assert_array_equal(got.logits[row], logits)
+            np.testing.assert_array_equal(got.probabilities[row], alone[row].probabilities[0])
+            np.testing.assert_array_equal(got.indices[row], alone[row].indices[0])
+
+
 @pytest.mark.parametrize(
     ("logits", "temperature", "best", "probability"),
     [
@@ -165,7 +184,7 @@ def test_no_rows_give_no_answers() -> None:
         (np.zeros((1, 3), np.float32), [0], 1, "takes 2 features, not 3"),
         (np.zeros((2, 2), np.float32), [0], 1, "does not match"),
         (np.zeros((1, 2), np.float64), [0], 1, "float64"),
-        (np.zeros((1, 2), np.float32), [0], [1, 1], "broadcast"),
+        (np.zeros((1, 2), np.float32), [0], [1, 1], "2 top_k do not match 1 rows"),
     ],
 )
 def test_refuses_what_does_not_fit(
