@@ -23,7 +23,7 @@ from honed_server.events import Events
 from honed_server.export import Exports
 from honed_server.feedback_service import FeedbackService
 from honed_server.forgetting import Forgetting
-from honed_server.generations import GenerationTable
+from honed_server.generations import EncoderKey, GenerationTable
 from honed_server.grpc_server import Services, make_grpc_server
 from honed_server.health import Health
 from honed_server.home import (
@@ -40,6 +40,7 @@ from honed_server.link import AdaptLink
 from honed_server.metrics import Metrics
 from honed_server.models_service import ModelsService
 from honed_server.predictions import PredictionRow
+from honed_server.pressure import Pressure
 from honed_server.replay import Replays
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
@@ -50,6 +51,12 @@ from honed_server.uploads import Uploads
 
 log = structlog.get_logger(__name__)
 
+# A tenth of a core beside busy workers: a swap is not felt, and is over within seconds.
+_YIELDING_NICE = 10
+
+# Longest time that an answer waits to be logged on disk together with others.
+_FLUSH_S = 0.05
+
 
 class Server:
     """A running server. Made by `start`, ended by `close`; `parts` ends what has started."""
@@ -59,26 +66,23 @@ class Server:
         self._stores = stores
         self._parts = parts
         self.crashed = False
+        self._flush_due = False
         self.metrics = Metrics()
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="loader")
-        # On Linux each thread has a priority of its own: this one yields to those that serve.
-        self._importer = ThreadPoolExecutor(
-            1, "importer", initializer=os.nice, initargs=(config.adapt_nice,)
-        )
+        # On Linux each thread has a priority of its own: these yield to those that serve.
+        self._importer = ThreadPoolExecutor(1, "importer", os.nice, (_YIELDING_NICE,))
+        self._loader = ThreadPoolExecutor(1, "encoder-loader", os.nice, (_YIELDING_NICE,))
         self._table = GenerationTable()
-        self._admission = Admission(
-            Limits(config.max_queued_requests, config.max_queued_tokens), config.workers
-        )
-        self._queue = BatchQueue(
-            lambda: self._table.current,
-            workers=config.workers,
-            max_batch_tokens=config.max_batch_tokens,
-            min_batch_tokens=config.min_batch_tokens,
-        )
-        pool = EncoderPool(config.home, self._executor, self._encoders_in_use, config.workers)
+        self._queue = BatchQueue(lambda: self._table.current, workers=config.workers)
+        limits = Limits(config.max_queued_requests, config.max_queued_tokens)
+        self._admission = Admission(limits, self._queue, config.workers)
+        pool = EncoderPool(
+            config.home, self._loader, self._executor, self._encoders_in_use, config.workers,
+            lambda cost: cost.sized(config.max_batch_tokens, config.min_batch_tokens),
+        )  # fmt: skip
         self.catalogue = Catalogue(
             config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics,
-            guard_items=config.anchor_guard_items,
+            guard_items=config.anchor_guard_items, integers=config.precision == "auto",
         )  # fmt: skip
         self.health = Health(self.catalogue)
         self.metrics.queued_tokens.set_function(lambda: self._admission.tokens)
@@ -113,6 +117,7 @@ class Server:
         parts.callback(http.close)
         self.http_port = http.port
         parts.callback(self._executor.shutdown)
+        parts.callback(self._loader.shutdown)
         parts.push_async_callback(asyncio.to_thread, self._importer.shutdown)
         shelf = Shelf(catalogue)
         encoder = await asyncio.to_thread(default_encoder, config)
@@ -125,6 +130,7 @@ class Server:
             observe=self._observe,
             on_crash=partial(self._crashed, on_crash),
         )
+        self.metrics.engine_cpu_seconds.set_function(lambda: engine.cpu_s)
         engine.start()
         parts.push_async_callback(asyncio.to_thread, engine.close)
         await self.health.start()
@@ -144,6 +150,7 @@ class Server:
         socket = socket_path(config.home)
         link = AdaptLink(socket, catalogue, lifecycle)
         catalogue.tell_adapt = link.tell
+        self._pressure = Pressure(config.workers, lambda: self._admission.requests, link.report)
         await link.start()
         parts.push_async_callback(link.close)
         self._supervisor = Supervisor(config, socket, self.metrics)
@@ -201,18 +208,18 @@ class Server:
         return self._supervisor.pid
 
     def _observe(self, batch: Batch, seconds: float, delivery: Delivery) -> None:
-        self._admission.observe(batch.tokens, seconds)
+        self._admission.observe(time.monotonic() - batch.formed - seconds)
         metrics = self.metrics
         metrics.expired.inc(len(batch.expired))
         if not batch.rows:
             return
         metrics.batches.labels(batch.reason).inc()
-        metrics.batch_texts.observe(len(batch.rows))
-        metrics.batch_tokens.observe(batch.tokens)
-        metrics.compute_seconds.observe(seconds)
-        for _, outcome in delivery:
-            if isinstance(outcome, Answer):
-                metrics.queue_seconds.observe(outcome.started - outcome.row.request.admitted)
+        metrics.batch_texts.observe([len(batch.rows)])
+        metrics.batch_tokens.observe([batch.tokens])
+        metrics.compute_seconds.observe([seconds])
+        delays_s = [outcome.queue_s for _, outcome in delivery if isinstance(outcome, Answer)]
+        metrics.queue_seconds.observe(delays_s)
+        self._pressure.observe(seconds, delays_s)
 
     def _log_predictions(self, answers: Sequence[tuple[str, Answer]]) -> None:
         now, serving = time.time(), self._table.current
@@ -222,16 +229,24 @@ class Server:
                     prediction_id=prediction_id,
                     model=answer.generation.model,
                     # The model may have been deleted while the batch was computed.
-                    text=answer.row.text if answer.generation.model in serving else None,
+                    text=answer.text if answer.generation.model in serving else None,
                     label=answer.labels[0],
                     probability=answer.probabilities[0],
                     version=answer.generation.version,
                     revision=answer.generation.revision,
                     time=now,
+                    precision=answer.generation.loaded.encoder.precision,
                 )
                 for prediction_id, answer in answers
             ]
         )
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_later(_FLUSH_S, self._flush_predictions)
+
+    def _flush_predictions(self) -> None:
+        self._flush_due = False
+        self._stores.predictions.flush()
 
     def _crashed(self, tell: Callable[[], None], error: BaseException) -> None:
         log.error("the engine is down; stopping", error=repr(error))
@@ -246,5 +261,5 @@ class Server:
             return True, f"ready; adapt process {self.catalogue.adapt_state}"
         return False, "not ready"
 
-    def _encoders_in_use(self) -> set[str]:
-        return {g.loaded.encoder.digest for g in self._table.current.values()}
+    def _encoders_in_use(self) -> set[EncoderKey]:
+        return {g.loaded.key for g in self._table.current.values()}

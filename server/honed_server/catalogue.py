@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from honed_adapt import messages
@@ -25,9 +26,11 @@ from honed_server import validate
 from honed_server.encoders.pool import EncoderPool
 from honed_server.errors import NotReady, ServingError, UnknownModel
 from honed_server.events import Events
-from honed_server.generations import Generation, GenerationTable, LoadedEncoder
+from honed_server.generations import EncoderKey, Generation, GenerationTable, LoadedEncoder
 from honed_server.metrics import Metrics
 from honed_server.registry import DecisionRow, ModelRow, Registry
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class Entry:
         deletion_position: Log position of the last deletion since the server started.
         anchor_set: Number of the anchor set, 0 for none; `anchor_total` its size.
         anchor_reference: Most anchor answers right so far under that set.
-        anchor_vectors: Their vectors by encoder digest, computed when the gate needs them.
+        anchor_vectors: Their vectors by encoder, computed when the gate needs them.
         acknowledged: (position, monotonic seconds) of labels that no revision has learned yet.
         quarantined: Positions in quarantine since the server started.
         unsaved: Labels served but not yet in a version.
@@ -63,7 +66,7 @@ class Entry:
     anchor_set: int = 0
     anchor_total: int = 0
     anchor_reference: int | None = None
-    anchor_vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    anchor_vectors: dict[EncoderKey, NDArray[np.float32]] = field(default_factory=dict)
     acknowledged: deque[tuple[int, float]] = field(default_factory=deque)
     quarantined: set[int] = field(default_factory=set)
     unsaved: int = 0
@@ -101,6 +104,7 @@ class Catalogue:
     events: Events
     metrics: Metrics
     guard_items: int = 2  # anchor answers that learning may cost
+    integers: bool = True  # whether models may be answered in integers
     entries: dict[str, Entry] = field(default_factory=dict)
     unserved: dict[str, str] = field(default_factory=dict)  # models on record, and what is damaged
     adapt_state: str = "starting"
@@ -126,6 +130,28 @@ class Catalogue:
         if generation is None:
             raise self.missing(model)
         return generation
+
+    async def encoder(self, model: str, digest: str) -> LoadedEncoder:
+        """An encoder in the precision that a model's answers are computed in.
+
+        A damaged integer form is no reason not to serve: float32 does, until it is written anew.
+
+        Raises:
+            NotReady: It is not on disk, or damaged; the message names the file.
+        """
+        row = self.registry.model(model)
+        if self.integers and row is not None and row.precision(digest) == "int8":
+            try:
+                return await self.pool.get(digest, "int8")
+            except NotReady as error:
+                log.warning("served in float32", model=model, why=str(error))
+        return await self.pool.get(digest)
+
+    def _judged_at(self, entry: Entry, loaded: LoadedEncoder) -> int:
+        """Labels in effect when integers were tried last, 0 if they shall be tried again."""
+        tried = entry.row.evidence(loaded.encoder.digest)
+        lost = tried is not None and tried.holds and loaded.encoder.precision == "fp32"
+        return 0 if tried is None or lost else tried.labels
 
     def publish(
         self,
@@ -181,6 +207,7 @@ class Catalogue:
             own_head_version=row.own_head_version,
             learned_weight=entry.learned_weight,
             learned_evidence=entry.learned_evidence,
+            precision=generation.loaded.encoder.precision,
         )
         model.create_time.FromNanoseconds(int(row.created * 1e9))
         return model
@@ -201,6 +228,7 @@ class Catalogue:
                     anchor_set=entry.anchor_set,
                     anchor_reference=entry.anchor_reference,
                     own_head_version=entry.own_head_behind(generation.loaded.encoder.digest),
+                    judged_at=self._judged_at(entry, generation.loaded),
                 )
             )
         return messages.Models(tuple(states))
@@ -218,7 +246,7 @@ class Catalogue:
         now = monotonic()
         while entry.acknowledged and entry.acknowledged[0][0] <= revision:
             _, since = entry.acknowledged.popleft()
-            self.metrics.label_to_served_seconds.observe(now - since)
+            self.metrics.label_to_served_seconds.observe([now - since])
 
 
 def decision(

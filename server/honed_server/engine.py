@@ -1,23 +1,24 @@
 """Third stop of a prediction: the workers that own the devices.
 
-One thread per CPU core shares one ONNX session per encoder (two threads on one single-thread
-session reach what two processes reach: research/performance.md, section E). A worker reads the
-generation table once per batch and answers each row with its own model's head.
+One thread per CPU core; all share the encoders. A batch comes with the generation table as it was
+when it was formed, and each row is answered with its own model's head.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable
-from time import monotonic
+from dataclasses import replace
+from time import monotonic, thread_time
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from honed_kernels.head import HeadOutput, grouped_head
+from honed_kernels.head import grouped_head
 from honed_server.batcher import Answer, Batch, BatchQueue, Outcome, Row
 from honed_server.errors import DeadlinePassed, NotReady, Unavailable, UnknownModel
-from honed_server.generations import Generation, LoadedEncoder
+from honed_server.generations import Generation
+from honed_server.tokenizer import Tokenizer
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +50,15 @@ class Engine:
         self._observe = observe
         self._on_crash = on_crash
         self._threads = [
-            threading.Thread(target=self._work, name=f"engine-{n}", daemon=True)
+            threading.Thread(target=self._work, args=(n,), name=f"engine-{n}", daemon=True)
             for n in range(workers)
         ]
+        self._cpu_s = [0.0] * workers
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that the workers have taken, up to their last batches."""
+        return sum(self._cpu_s)
 
     def start(self) -> None:
         """Starts the workers."""
@@ -59,12 +66,16 @@ class Engine:
             thread.start()
 
     def close(self) -> None:
-        """Stops the workers after their present batch; rows still queued fail as unavailable."""
-        self._fail(self._queue.close(), "the server is shutting down; send the request again")
+        """Stops the workers after their present batch; rows still queued fail as unavailable.
+
+        It waits for the workers: call it in a thread.
+        """
+        reason = "the server is shutting down; send the request again"
+        self._loop.call_soon_threadsafe(self._fail, self._queue.close(), reason)
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         while (batch := self._queue.take()) is not None:
             started = monotonic()
             try:
@@ -74,7 +85,8 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._crashed, batch, error)
                 return
             finally:
-                self._queue.done()
+                self._queue.done(batch)
+            self._cpu_s[number] = thread_time()
             self._loop.call_soon_threadsafe(self._deliver, batch, monotonic() - started, delivery)
             del batch, delivery  # an idle worker keeps no encoder alive that was taken out of use
 
@@ -86,7 +98,7 @@ class Engine:
     def _crashed(self, batch: Batch, error: BaseException) -> None:
         waiting = self._queue.close()
         reason = "the engine failed on an internal error and is down; the log has the details"
-        self._fail([*batch.rows, *waiting], reason)
+        self._fail([*batch.rows, *batch.expired, *batch.unknown, *waiting], reason)
         self._on_crash(error)
 
     def _fail(self, rows: list[Row], reason: str) -> None:
@@ -98,78 +110,62 @@ def compute(batch: Batch, started: float) -> Delivery:
     """Answers a batch under its one table; the order of the delivery is free."""
     delivery: Delivery = [(row, _expired()) for row in batch.expired]
     delivery += [(row, _vanished(row)) for row in batch.unknown]
-    rows, generations = _answerable(batch, delivery)
-    if not rows:
-        return delivery
-    loaded = generations[0].loaded
-    rows = [_retokenised(row, loaded) for row in rows]
-    vectors = loaded.encoder.encode([row.ids for row in rows], lone=batch.lone)
-    output = _heads(rows, generations, vectors)
-    seconds = monotonic() - started
-    for i, (row, generation) in enumerate(zip(rows, generations, strict=True)):
-        delivery.append((row, _answer(row, generation, output, vectors, i, started, seconds)))
-    return delivery
-
-
-def _answerable(batch: Batch, delivery: Delivery) -> tuple[list[Row], list[Generation]]:
     rows: list[Row] = []
     generations: list[Generation] = []
     for row in batch.rows:
         generation = batch.table[row.request.model]
         if generation.head.labels:
-            rows.append(row)
+            rows.append(_retokenised(row, generation.loaded.tokenizer))
             generations.append(generation)
         else:
             delivery.append((row, _not_learned(generation.model)))
-    return rows, generations
+    if rows:
+        encoder = generations[0].loaded.encoder
+        vectors = encoder.encode([row.ids for row in rows], lone=batch.lone)
+        answers = _answers(rows, generations, vectors, started)
+        delivery += zip(rows, answers, strict=True)
+    return delivery
 
 
-def _retokenised(row: Row, loaded: LoadedEncoder) -> Row:
+def _retokenised(row: Row, tokenizer: Tokenizer) -> Row:
     """The row itself unless its model got another tokenizer after it was queued."""
-    if row.tokenizer_digest == loaded.tokenizer.digest:
+    if row.tokenizer_digest == tokenizer.digest:
         return row
-    (tokens,) = loaded.tokenizer.tokenise([row.text])
-    return Row(
-        row.request, row.index, row.text, tokens.ids, tokens.truncated, loaded.tokenizer.digest
+    (tokens,) = tokenizer.tokenise([row.text])
+    return replace(
+        row, ids=tokens.ids, truncated=tokens.truncated, tokenizer_digest=tokenizer.digest
     )
 
 
-def _heads(
-    rows: list[Row], generations: list[Generation], vectors: NDArray[np.float32]
-) -> HeadOutput:
-    """All heads of the batch in one call: each row names its own."""
+def _answers(
+    rows: list[Row], generations: list[Generation], vectors: NDArray[np.float32], started: float
+) -> list[Answer]:
+    """The answer of each row from its own head; all heads are computed in one call."""
     unique = list({id(g): g for g in generations}.values())
     number = {id(g): n for n, g in enumerate(unique)}
-    return grouped_head(
+    output = grouped_head(
         vectors,
         np.fromiter((number[id(g)] for g in generations), np.int64, len(generations)),
         [g.weights for g in unique],
         top_k=[row.request.top_k for row in rows],
         logits=any(row.request.include_logits for row in rows),
     )
-
-
-def _answer(
-    row: Row,
-    generation: Generation,
-    output: HeadOutput,
-    vectors: NDArray[np.float32],
-    i: int,
-    started: float,
-    seconds: float,
-) -> Answer:
-    labels = generation.head.labels
-    request = row.request
-    return Answer(
-        generation=generation,
-        labels=[labels[k] for k in output.indices[i].tolist()],
-        probabilities=output.probabilities[i].tolist(),
-        logits=output.logits[i] if request.include_logits and output.logits else None,
-        embedding=vectors[i] if request.include_embedding else None,
-        row=row,
-        started=started,
-        compute_s=seconds,
-    )
+    compute_s = monotonic() - started
+    return [
+        Answer(
+            generation=generation,
+            labels=[generation.head.labels[k] for k in output.indices[i].tolist()],
+            probabilities=output.probabilities[i].tolist(),
+            logits=output.logits[i] if row.request.include_logits and output.logits else None,
+            embedding=vectors[i] if row.request.include_embedding else None,
+            text=row.text,
+            num_tokens=row.ids.size,
+            truncated=row.truncated,
+            queue_s=started - row.request.admitted,
+            compute_s=compute_s,
+        )
+        for i, (row, generation) in enumerate(zip(rows, generations, strict=True))
+    ]
 
 
 def _expired() -> DeadlinePassed:

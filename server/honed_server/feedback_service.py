@@ -60,7 +60,7 @@ class FeedbackService:
         acks = await asyncio.wrap_future(self._catalogue.log.submit(good)) if good else []
         recorded = iter(acks)
         results = [next(recorded) if isinstance(c, NewFeedback) else c for c in checked]
-        self._catalogue.metrics.label_ack_seconds.observe(monotonic() - arrived)
+        self._catalogue.metrics.label_ack_seconds.observe([monotonic() - arrived])
         self._note_recorded(entry, good, acks)
         newest = max((ack.position for ack in acks if isinstance(ack, Ack)), default=0)
         served = False

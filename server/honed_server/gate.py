@@ -75,7 +75,7 @@ async def anchor_correct(
 ) -> int:
     """How many anchor texts a head answers rightly."""
     anchors = await asyncio.to_thread(catalogue.log.anchors, entry.row.name)
-    vectors = await _anchor_vectors(entry, loaded, [text for text, _ in anchors])
+    vectors = await _anchor_vectors(catalogue, entry, loaded, [text for text, _ in anchors])
     answers = _answers(head, vectors)
     return sum(a == label for a, (_, label) in zip(answers, anchors, strict=True))
 
@@ -91,7 +91,7 @@ async def _judge(
     texts = [text for text, _ in anchors]
     answers = []
     for head, loaded in (champion, candidate):
-        vectors = await _anchor_vectors(entry, loaded, texts)
+        vectors = await _anchor_vectors(catalogue, entry, loaded, texts)
         answers.append(_answers(head, vectors))
     before, after = frozenset(champion[0].labels), frozenset(candidate[0].labels)
     verdict = judge(
@@ -114,13 +114,13 @@ async def _judge(
 
 
 async def _anchor_vectors(
-    entry: Entry, loaded: LoadedEncoder, texts: list[str]
+    catalogue: Catalogue, entry: Entry, loaded: LoadedEncoder, texts: list[str]
 ) -> NDArray[np.float32]:
     """Vectors of the anchor set under one encoder, encoded once for each set and encoder."""
-    digest = loaded.encoder.digest
-    if digest not in entry.anchor_vectors:
-        entry.anchor_vectors[digest] = await asyncio.to_thread(loaded.vectors, texts)
-    return entry.anchor_vectors[digest]
+    key = loaded.key
+    if key not in entry.anchor_vectors:
+        entry.anchor_vectors[key] = await catalogue.pool.beside(loaded.vectors, texts)
+    return entry.anchor_vectors[key]
 
 
 def _answers(head: Head, vectors: NDArray[np.float32]) -> list[str | None]:

@@ -1,8 +1,9 @@
 """The prediction log: what was answered, so that feedback can name an answer by its id.
 
-Off the answer's path: `add` only appends in memory and hands the rows to a writer thread. The
-newest answers are looked up in memory, older ones in predictions.sqlite. Ids that were not yet
-written when the process died are lost; feedback that carries its text does not need them.
+Off the answer's path: `add` only appends in memory, and `flush` hands what has gathered to a writer
+thread: one transaction for many answers. The newest answers are looked up in memory, older ones in
+predictions.sqlite. Ids that were not yet written when the process died are lost; feedback that
+carries its text does not need them.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from pathlib import Path
 import apsw
 import structlog
 
+from honed_adapt.encoder_store import Precision
 from honed_adapt.sqlite import Database
 from honed_adapt.store_errors import StoreDamaged, StoreError
 
@@ -34,10 +36,13 @@ _SCHEMA = (
     """,
     # Unknown (NULL) in rows of an earlier Honed.
     "ALTER TABLE predictions ADD COLUMN probability REAL;",
+    "ALTER TABLE predictions ADD COLUMN precision TEXT NOT NULL DEFAULT 'fp32';",
 )
 # Rows written between two prunings, and rows that one pruning may delete: it must keep up.
 _PRUNE_EVERY = 2_000
 _PRUNE_ROWS = 10_000
+# Rows that are written without waiting for `flush`.
+_MOST_WAITING = 256
 _BLANK = "UPDATE predictions SET text = NULL, text_key = NULL WHERE"
 
 
@@ -49,6 +54,7 @@ class PredictionRow:
         text: The text that was asked about; None where texts are not kept.
         probability: Of the label; None if an earlier Honed, which did not keep it, answered.
         time: When it was answered, Unix seconds.
+        precision: What it was computed in.
     """
 
     prediction_id: str
@@ -59,6 +65,7 @@ class PredictionRow:
     version: int
     revision: int
     time: float
+    precision: Precision = "fp32"
 
 
 class PredictionLog:
@@ -91,24 +98,34 @@ class PredictionLog:
         self._memory_bytes = memory_bytes
         self._recent: OrderedDict[str, PredictionRow] = OrderedDict()
         self._recent_bytes = 0
+        self._waiting: list[PredictionRow] = []
         self._since_pruned = 0
         self.dropped = 0
 
     def close(self) -> None:
         """Writes what is waiting and closes the file."""
+        self.flush()
         self._database.close()
 
     def add(self, rows: Sequence[PredictionRow]) -> None:
-        """Logs answers; returns at once. What the disk does not take is counted in `dropped`."""
+        """Logs answers, in memory at once and on disk after the next `flush`; returns at once."""
         for row in rows:
             self._recent[row.prediction_id] = row
             self._recent_bytes += len(row.text or "")
         while len(self._recent) > self._memory_rows or self._recent_bytes > self._memory_bytes:
             _, oldest = self._recent.popitem(last=False)
             self._recent_bytes -= len(oldest.text or "")
-        self._database.write(lambda db: self._insert(db, rows)).add_done_callback(
-            lambda done: self._count_dropped(done, len(rows))
-        )
+        self._waiting.extend(rows)
+        if len(self._waiting) >= _MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Has the writer take what waits; what the disk does not take is counted in `dropped`."""
+        rows, self._waiting = self._waiting, []
+        if rows:
+            self._database.write(lambda db: self._insert(db, rows)).add_done_callback(
+                lambda done: self._count_dropped(done, len(rows))
+            )
 
     def recent(self, prediction_id: str) -> PredictionRow | None:
         """An answer that is still in memory."""
@@ -116,7 +133,9 @@ class PredictionLog:
 
     def find(self, prediction_id: str) -> PredictionRow | None:
         """An answer that is on disk; call it in a thread."""
-        columns = "prediction_id, model, text, label, probability, version, revision, time"
+        columns = (
+            "prediction_id, model, text, label, probability, version, revision, time, precision"
+        )
         sql = f"SELECT {columns} FROM predictions WHERE prediction_id = ?"
         rows = self._database.read(lambda db: list(db.execute(sql, (prediction_id,))))
         return PredictionRow(*rows[0]) if rows else None
@@ -152,6 +171,7 @@ class PredictionLog:
         return self._erased(blank)
 
     def _erased(self, change: Callable[[apsw.Connection], None]) -> Future[None]:
+        self.flush()  # first, so that the change finds what waits
         changed = self._database.write(change)
         result: Future[None] = Future()
         result.set_running_or_notify_cancel()  # a caller who leaves does not stop the erasure
@@ -174,7 +194,7 @@ class PredictionLog:
     def _insert(self, db: apsw.Connection, rows: Sequence[PredictionRow]) -> None:
         db.executemany(
             "INSERT INTO predictions (prediction_id, model, text, text_key, label, probability,"
-            " version, revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " version, revision, time, precision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_values(row, self._store_texts) for row in rows],
         )
         self._since_pruned += len(rows)
@@ -205,7 +225,7 @@ def _values(row: PredictionRow, store_text: bool) -> tuple[str | int | float | N
     text = row.text if store_text else None
     return (
         row.prediction_id, row.model, text, None if text is None else _text_key(text),
-        row.label, row.probability, row.version, row.revision, row.time,
+        row.label, row.probability, row.version, row.revision, row.time, row.precision,
     )  # fmt: skip
 
 

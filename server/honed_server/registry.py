@@ -7,10 +7,12 @@ stands here. Writes go through one writer thread and are durable when their futu
 import json
 import time
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 
 import apsw
 
+from honed_adapt.precision import Evidence
 from honed_adapt.sqlite import Database
 from honed_server.registry_rows import (
     SCHEMA,
@@ -214,6 +216,19 @@ class Registry:
             return numbers
 
         return self._database.write(taint)
+
+    def set_integers(
+        self, model: str, encoder_digest: str, evidence: Evidence, decision: DecisionRow
+    ) -> Future[ModelRow]:
+        """Records what was found about a model's answers in integers over an encoder."""
+
+        def change(db: apsw.Connection) -> ModelRow:
+            sql = "UPDATE models SET integers_encoder = ?, integers = ? WHERE name = ?"
+            db.execute(sql, (encoder_digest, json.dumps(asdict(evidence)), model))
+            _record(db, decision)
+            return row_of(db, model)
+
+        return self._database.write(change)
 
     def record(self, decision: DecisionRow) -> Future[None]:
         """Records a decision that changes nothing else."""

@@ -11,6 +11,9 @@ from typing import Any
 
 import apsw
 
+from honed_adapt.encoder_store import Precision
+from honed_adapt.precision import Evidence
+
 SCHEMA = (
     """
     CREATE TABLE models (
@@ -41,6 +44,10 @@ SCHEMA = (
     ) STRICT;
     """,
     "ALTER TABLE models ADD COLUMN own_head_version INTEGER NOT NULL DEFAULT 0;",
+    """
+    ALTER TABLE models ADD COLUMN integers_encoder TEXT NOT NULL DEFAULT '';
+    ALTER TABLE models ADD COLUMN integers TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 
@@ -67,6 +74,8 @@ class ModelRow:
         suspect_from, suspect_to: Log range under suspicion after a rollback, 0 if none.
         declared_labels: The only labels accepted if `closed_labels`.
         own_head_version: Version with the head that it was imported with, 0 if it started empty.
+        integers_encoder: Encoder whose integer form was tried last, empty if none was.
+        integers: What was found then.
     """
 
     name: str
@@ -82,6 +91,17 @@ class ModelRow:
     declared_labels: tuple[str, ...]
     active_version: int
     own_head_version: int
+    integers_encoder: str
+    integers: Evidence | None
+
+    def precision(self, encoder_digest: str) -> Precision:
+        """How to answer over that encoder: in integers only where that was shown to hold."""
+        tried = self.evidence(encoder_digest)
+        return "int8" if tried is not None and tried.holds else "fp32"
+
+    def evidence(self, encoder_digest: str) -> Evidence | None:
+        """What was found about integers over that encoder."""
+        return self.integers if encoder_digest == self.integers_encoder else None
 
     @property
     def pinned_at(self) -> int:
@@ -152,10 +172,12 @@ def row_of(db: apsw.Connection, name: str) -> ModelRow:
 def model_row(row: tuple[Any, ...]) -> ModelRow:
     """A row of `models` as a value."""
     name, digest, created, deleted, paused, *rest = row
-    pin_version, pin_revision, suspect_from, suspect_to, closed, declared, active, own = rest
+    pin_version, pin_revision, suspect_from, suspect_to, closed, declared, active, own, *last = rest
+    integers_encoder, integers = last
     return ModelRow(
         name, digest, created, bool(deleted), bool(paused), pin_version, pin_revision,
         suspect_from, suspect_to, bool(closed), tuple(json.loads(declared)), active, own,
+        integers_encoder, Evidence(**json.loads(integers)) if integers else None,
     )  # fmt: skip
 
 

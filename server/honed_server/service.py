@@ -1,4 +1,4 @@
-"""RPCs of `honed.v1.Inference`: validate, tokenise, admit, queue, and build the answer."""
+"""RPCs of `honed.v1.Inference`: validate, tokenise, admit, queue, and wait for the answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,10 +8,12 @@ from time import monotonic
 from honed_proto.v1 import inference_pb2 as pb
 from honed_server import validate
 from honed_server.admission import Admission
-from honed_server.batcher import Answer, BatchQueue, Outcome, Request, Row
-from honed_server.errors import DeadlinePassed, InvalidRequest, ServingError
+from honed_server.batcher import Answer, BatchQueue, Request, Row
+from honed_server.errors import DeadlinePassed, ServingError
+from honed_server.fairness import Priority
 from honed_server.generations import Generation, GenerationTable, LoadedEncoder
 from honed_server.prediction_ids import PredictionIds
+from honed_server.reply import reply
 from honed_server.rpc import Call
 from honed_server.stream import answer_each
 from honed_server.tokenizer import Tokens
@@ -20,6 +22,7 @@ from honed_server.tokenizer import Tokens
 _INLINE_BYTES = 16 * 1024
 # Requests of one stream that are answered at the same time; more wait in the transport.
 _STREAM_WINDOW = 64
+_PRIORITIES = {pb.PRIORITY_BULK: Priority.BULK}
 
 LogPredictions = Callable[[Sequence[tuple[str, Answer]]], None]
 
@@ -59,18 +62,19 @@ class InferenceService:
     async def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Answers one request; see inference.proto for the errors."""
         generation = self._generation(request)
-        prepared = await self._prepare(list(request.texts), generation.loaded)
-        good = [i for i, item in enumerate(prepared) if isinstance(item, Tokens)]
-        outcomes: list[Outcome | None] = [
-            item if isinstance(item, ServingError) else None for item in prepared
-        ]
-        if good:
-            answers = await self._compute(request, generation, prepared, good, call)
-            for i, answer in zip(good, answers, strict=True):
-                outcomes[i] = answer
-        return self._response(request, outcomes)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        asked = _asked(request, call, done)
+        rows = await self._rows(asked, list(request.texts), generation.loaded)
+        if rows:
+            await self._compute(asked, rows, generation.loaded, done)
+        outcomes = [asked.outcomes[i] for i in range(asked.num_texts)]
+        response, named = reply(request.request_id, outcomes, self._ids)
+        if named:
+            loop.call_soon(self._log, named)  # after the answer is on its way
+        return response
 
-    async def predict_stream(
+    def predict_stream(
         self, requests: AsyncIterator[pb.PredictRequest], call: Call
     ) -> AsyncIterator[pb.PredictResponse]:
         """Answers each request of a stream as soon as it is ready."""
@@ -82,136 +86,93 @@ class InferenceService:
             except ServingError as error:
                 return pb.PredictResponse(request_id=request.request_id, error=error.to_status())
 
-        async for response in answer_each(requests, answer, _STREAM_WINDOW):
-            yield response
+        return answer_each(requests, answer, _STREAM_WINDOW)
 
     def _generation(self, request: pb.PredictRequest) -> Generation:
         """The generation of the requested model, after checking the request as a whole."""
         validate.count(len(request.texts), "texts", validate.MAX_TEXTS)
         validate.identifier(request.request_id, "request_id")
+        validate.identifier(request.tenant, "tenant")
         validate.top_k(request.top_k)
         generation = self._table.current.get(request.model)
         if generation is None:
             raise self._missing(request.model)
         return generation
 
-    async def _prepare(
-        self, texts: list[str], loaded: LoadedEncoder
-    ) -> list[Tokens | ServingError]:
-        """Checks and tokenises each text; faults take the place of the tokens."""
-        prepared: list[Tokens | ServingError | None] = [_fault(t, i) for i, t in enumerate(texts)]
-        good = [i for i, fault in enumerate(prepared) if fault is None]
-        for i, tokens in zip(
-            good, await self._tokenise(loaded, [texts[i] for i in good]), strict=True
-        ):
-            visible = tokens.ids.size > loaded.special_tokens
-            prepared[i] = tokens if visible else _empty(i)
-        return [item for item in prepared if item is not None]
+    async def _rows(self, asked: Request, texts: list[str], loaded: LoadedEncoder) -> list[Row]:
+        """Checks and tokenises each text; a fault is its outcome, the others become rows."""
+        for i, text in enumerate(texts):
+            if fault := validate.text_fault(text, f"texts[{i}]"):
+                asked.settle(i, fault)
+        good = [i for i in range(len(texts)) if i not in asked.outcomes]
+        tokens = await self._tokenise(asked, [texts[i] for i in good], loaded)
+        asked.admitted = monotonic()
+        tokenizer, rows = loaded.tokenizer, []
+        for i, one in zip(good, tokens, strict=True):
+            if one.ids.size > tokenizer.special_tokens:
+                rows.append(Row(asked, i, texts[i], one.ids, one.truncated, tokenizer.digest))
+            else:
+                asked.settle(i, validate.empty_text(f"texts[{i}]"))
+        return rows
 
-    async def _tokenise(self, loaded: LoadedEncoder, texts: list[str]) -> list[Tokens]:
+    async def _tokenise(
+        self, asked: Request, texts: list[str], loaded: LoadedEncoder
+    ) -> list[Tokens]:
+        tokenizer = loaded.tokenizer
+        if not texts:
+            return []
+        # What is refused shall have cost as little as can be; tokenising may take a core second.
+        self._admission.check(
+            len(texts) * (tokenizer.special_tokens + 1), asked.deadline - monotonic(), loaded.cost,
+            priority=asked.priority, tenant=asked.tenant,
+        )  # fmt: skip
         if sum(map(len, texts)) <= _INLINE_BYTES:
-            return loaded.tokenizer.tokenise(texts)
+            return tokenizer.tokenise(texts)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, loaded.tokenizer.tokenise, texts)
+        return await loop.run_in_executor(self._executor, tokenizer.tokenise, texts)
 
     async def _compute(
         self,
-        request: pb.PredictRequest,
-        generation: Generation,
-        prepared: list[Tokens | ServingError],
-        good: list[int],
-        call: Call,
-    ) -> list[Outcome]:
+        asked: Request,
+        rows: list[Row],
+        loaded: LoadedEncoder,
+        done: asyncio.Future[None],
+    ) -> None:
         """Admits the rows, waits for the engine, and gives up when the caller does."""
-        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-
-        def finish(outcomes: list[Outcome]) -> None:
-            if not future.done():  # the caller may have left in this very turn of the loop
-                future.set_result(outcomes)
-
-        admitted = Request(
-            model=request.model,
-            top_k=request.top_k or 1,
-            include_logits=request.include_logits,
-            include_embedding=request.include_embedding,
-            admitted=monotonic(),
-            deadline=call.deadline,
-            finish=finish,
-            outcomes=[None] * len(good),
-            pending=len(good),
-        )
-        digest = generation.loaded.tokenizer.digest
-        rows = []
-        for n, i in enumerate(good):
-            tokens = prepared[i]
-            assert isinstance(tokens, Tokens), "good rows are tokenised"
-            rows.append(Row(admitted, n, request.texts[i], tokens.ids, tokens.truncated, digest))
-        size = sum(row.ids.size for row in rows)
-        self._admission.admit(size, call.remaining_s())
+        sizes = [row.ids.size for row in rows]
+        size = sum(sizes)
+        self._admission.admit(
+            size, asked.deadline - monotonic(), loaded.cost,
+            longest=max(sizes), priority=asked.priority, tenant=asked.tenant,
+        )  # fmt: skip
         try:
             self._queue.append(rows)
             # No timer: gRPC cancels the handler at the caller's deadline, and the engine fails rows
             # that it finds past theirs.
-            outcomes = await future
-            if call.remaining_s() <= 0:
+            await done
+            if asked.deadline <= monotonic():
                 raise DeadlinePassed("the deadline passed before the answer was computed")
-            return outcomes
         finally:
-            admitted.abandoned = True
+            asked.abandoned = True
             self._admission.release(size)
 
-    def _response(
-        self, request: pb.PredictRequest, outcomes: Sequence[Outcome | None]
-    ) -> pb.PredictResponse:
-        """The reply, one item a text; hands the answers to the prediction log."""
-        response = pb.PredictResponse(request_id=request.request_id)
-        logged: list[tuple[str, Answer]] = []
-        for outcome in outcomes:
-            assert outcome is not None, "every text has an outcome"
-            if isinstance(outcome, ServingError):
-                response.items.add(error=outcome.to_status())
-                continue
-            prediction_id = self._ids.new()
-            logged.append((prediction_id, outcome))
-            _fill(response.items.add().prediction, prediction_id, outcome)
-        if logged:
-            asyncio.get_running_loop().call_soon(self._log, logged)
-        return response
 
+def _asked(request: pb.PredictRequest, call: Call, done: asyncio.Future[None]) -> Request:
+    """The request as the queue knows it, without any rows yet."""
 
-def _fault(text: str, i: int) -> ServingError | None:
-    try:
-        validate.text(text, f"texts[{i}]")
-    except InvalidRequest as error:
-        return error
-    return None
+    def finish() -> None:
+        if not done.done():  # the caller may have left
+            done.set_result(None)
 
-
-def _empty(i: int) -> InvalidRequest:
-    field = f"texts[{i}]"
-    return InvalidRequest(
-        f"{field} holds nothing that the tokenizer sees; send at least one visible character",
-        reason="EMPTY_TEXT",
-        field=field,
+    return Request(
+        model=request.model,
+        num_texts=len(request.texts),
+        top_k=request.top_k or 1,
+        include_logits=request.include_logits,
+        include_embedding=request.include_embedding,
+        admitted=monotonic(),
+        deadline=call.deadline,
+        finish=finish,
+        priority=_PRIORITIES.get(request.priority, Priority.INTERACTIVE),
+        tenant=request.tenant,
     )
-
-
-def _fill(prediction: pb.Prediction, prediction_id: str, answer: Answer) -> None:
-    """Writes an answer into its place in the response, so that nothing is copied."""
-    generation, row = answer.generation, answer.row
-    prediction.prediction_id = prediction_id
-    prediction.model = generation.model
-    prediction.version = generation.version
-    prediction.revision = generation.revision
-    prediction.label_set_version = generation.label_set_version
-    prediction.num_tokens = row.ids.size
-    prediction.truncated = row.truncated
-    prediction.queue_time.FromNanoseconds(int((answer.started - row.request.admitted) * 1e9))
-    prediction.compute_time.FromNanoseconds(int(answer.compute_s * 1e9))
-    for label, probability in zip(answer.labels, answer.probabilities, strict=True):
-        prediction.scores.add(label=label, probability=probability)
-    if answer.logits is not None:
-        prediction.logits = answer.logits.astype("<f4").tobytes()
-        prediction.logit_labels.extend(generation.head.labels)
-    if answer.embedding is not None:
-        prediction.embedding = answer.embedding.astype("<f4").tobytes()

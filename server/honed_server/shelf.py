@@ -111,7 +111,7 @@ class Shelf:
         except versions.VersionError as error:
             await self._mark_damaged(row, str(error))
             raise NotReady(str(error), reason="VERSION_DAMAGED") from error
-        loaded = await self._catalogue.pool.get(row.encoder_digest)
+        loaded = await self._catalogue.encoder(row.model, row.encoder_digest)
         return Stored(head, manifest.label_set_version, loaded, manifest.metrics)
 
     async def activate(
@@ -139,6 +139,7 @@ class Shelf:
             entry, row.version, row.log_position, stored.label_set_version, stored.head,
             kind=kind, loaded=stored.loaded,
         )  # fmt: skip
+        self._catalogue.pool.drop_unused()
         self._catalogue.renew(entry)
 
     def find(self, model: str, number: int) -> VersionRow:

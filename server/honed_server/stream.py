@@ -1,6 +1,7 @@
 """Answers the requests of one stream side by side, each as soon as it is ready."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -18,26 +19,30 @@ async def answer_each(
     Back-pressure: no further request is read while the window is full. Errors of `requests` or
     `answer` end the stream.
     """
-    answers: asyncio.Queue[ResponseT | None] = asyncio.Queue()
+    answers: deque[ResponseT] = deque()
+    changed = asyncio.Event()
     free = asyncio.Semaphore(window)
 
     async def one(request: RequestT) -> None:
-        answers.put_nowait(await answer(request))
+        answers.append(await answer(request))
+        changed.set()
 
     async def read() -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                async for request in requests:
-                    await free.acquire()
-                    tasks.create_task(one(request))
-        finally:
-            answers.put_nowait(None)
+        async with asyncio.TaskGroup() as tasks:
+            async for request in requests:
+                await free.acquire()
+                tasks.create_task(one(request))
 
     reader = asyncio.create_task(read())
+    reader.add_done_callback(lambda _: changed.set())
     try:
-        while (response := await answers.get()) is not None:
-            yield response
-            free.release()  # only now: answers that the caller does not read must not pile up
+        while answers or not reader.done():
+            if not answers:
+                changed.clear()
+                await changed.wait()
+            while answers:
+                yield answers.popleft()
+                free.release()  # only now: answers that the caller does not read must not pile up
         try:
             await reader
         except BaseExceptionGroup as group:

@@ -26,28 +26,38 @@ _SHOWN = 64
 
 def text(value: str, field: str) -> str:
     """Returns a text that can be classified; raises InvalidRequest naming `field` otherwise."""
+    if fault := text_fault(value, field):
+        raise fault
+    return value
+
+
+def text_fault(value: str, field: str) -> InvalidRequest | None:
+    """Why a text cannot be classified; None if it can."""
     size = len(value.encode())
     if size > MAX_TEXT_BYTES:
-        raise InvalidRequest(
+        return InvalidRequest(
             f"{field} has {size} bytes, at most {MAX_TEXT_BYTES} are allowed; shorten it",
             reason="TEXT_TOO_LONG",
             field=field,
             metadata={"bytes": str(size), "max_bytes": str(MAX_TEXT_BYTES)},
         )
     if found := _TEXT_CONTROL.search(value):
-        raise InvalidRequest(
+        return InvalidRequest(
             f"{field} holds the control character U+{ord(found[0]):04X} at character "
             f"{found.start()}; remove it or decode the text correctly",
             reason="CONTROL_CHARACTER",
             field=field,
         )
-    if not _visible(value):
-        raise InvalidRequest(
-            f"{field} is empty; send at least one visible character",
-            reason="EMPTY_TEXT",
-            field=field,
-        )
-    return value
+    return None if _visible(value) else empty_text(field)
+
+
+def empty_text(field: str) -> InvalidRequest:
+    """The error for a text in which a person, or the tokenizer, sees nothing."""
+    return InvalidRequest(
+        f"{field} holds nothing to classify; send at least one visible character",
+        reason="EMPTY_TEXT",
+        field=field,
+    )
 
 
 def label(value: str, field: str) -> str:

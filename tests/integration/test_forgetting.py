@@ -219,7 +219,7 @@ def test_a_pending_deletion_is_not_undone_by_restarts(tmp_path, word):
         with held(server.server.adapt_pid):
             for model in models:
                 with pytest.raises(Unavailable) as caught:
-                    client.delete(model, ids[model], timeout_s=0.3)
+                    client.delete(model, ids[model], timeout_s=1)
                 assert caught.value.reason == "DELETION_PENDING"
             with pytest.raises(InvalidRequest) as caught:
                 client.promote("unsaved")

@@ -1,5 +1,6 @@
 """The swap guarantee under load: one version per answer, fresh, monotone, nothing lost."""
 
+import gc
 import os
 import socket
 from contextlib import ExitStack, contextmanager
@@ -9,11 +10,13 @@ from time import monotonic
 
 import pytest
 from client_processes import asking, lines
+from journeys import ask_until
 from swap_client import recorded
 from swap_oracle import Published, Seen, check, make_encoder, make_head, torn
 
 from harness import RunningServer, running
 from honed_adapt import messages, wire
+from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.generations import Generation
 
 MODELS = ["alpha", "beta", "gamma"]
@@ -144,6 +147,30 @@ def test_ten_thousand_swaps_keep_the_guarantee(tmp_path):
     published, seen = swap_under_load(tmp_path, swaps=10_000, encoder_every=100)
     assert len(published) == 10_006
     assert check(published, seen) == []
+
+
+def test_swaps_under_load_keep_at_most_two_encoders_in_memory(tmp_path):
+    """The one that serves and the one being loaded; what was replaced goes with its last batch."""
+
+    def alive() -> set[str]:
+        # Not isinstance: some objects of torch warn when they are asked for their class.
+        found = (each.digest for each in gc.get_objects() if type(each) is OnnxEncoder)
+        return {digest for digest in found if digest in offered}
+
+    offered: list[str] = []
+    with oracle_server(tmp_path) as (server, publisher):
+        gc.disable()  # what only the collector frees stays for too long
+        try:
+            with asking("swap_client.py", server.target, MODELS, tmp_path / "seen", 2, threads=4):
+                for number in range(1, 7):
+                    scratch = tmp_path / f"s{number}"
+                    offered.append(make_encoder(server.config.home, scratch, number))
+                    publisher.promote("alpha", offered[-1], number)
+                    assert offered[-1] in alive()
+                    # The last batch of the one before may still be on its way.
+                    ask_until(lambda: len(alive()) <= 2)
+        finally:
+            gc.enable()
 
 
 def other_labels(new: Generation, old: Generation) -> Generation:

@@ -21,7 +21,11 @@ def test_flags_win_over_environment_over_file(tmp_path):
         (["--port", "70000"], {}, "port: "),
         (["--host", "0.0.0.0"], {}, "only loopback addresses are allowed"),
         (["--host", "example"], {}, "IP address"),
-        (["--min-batch-tokens", "500"], {}, "min_batch_tokens must not exceed"),
+        (
+            ["--min-batch-tokens", "500", "--max-batch-tokens", "100"],
+            {},
+            "min_batch_tokens must not exceed",
+        ),
         (["--config", "/nowhere/honed.toml"], {}, "there is no file"),
         (["--submitter-trust", "ann=much"], {}, "submitter_trust"),
     ],

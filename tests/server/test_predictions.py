@@ -55,11 +55,40 @@ def test_an_answer_is_found_at_once_in_memory_and_then_on_disk(
         assert log.find("p1") == answer
 
 
+def test_answers_gather_until_they_are_flushed_or_many(log: PredictionLog) -> None:
+    log.add([row(1)])
+    assert log.recent("p1") is not None
+    log.flush()
+    flush(log)
+    assert log.find("p1") is not None
+    for number in range(2, 258):  # the last one finds 256 waiting
+        log.add([row(number)])
+    flush(log)
+    assert log.find("p257") is not None
+
+
+def test_what_waits_is_written_at_closing(path: Path) -> None:
+    with closing(PredictionLog(path)) as log:
+        log.add([row(1)])
+    with closing(PredictionLog(path)) as log:
+        assert log.find("p1") is not None
+
+
+def test_a_text_that_waits_is_forgotten_too(log: PredictionLog, path: Path) -> None:
+    log.add([row(1, "a secret word")])
+    log.forget("m", [("p1", "a secret word")]).result()
+    found = log.find("p1")
+    assert found is not None
+    assert found.text is None
+    assert b"a secret word" not in path.read_bytes()
+
+
 def test_a_file_of_an_earlier_honed_is_taken_over(path: Path) -> None:
     with closing(PredictionLog(path)) as log:
         log.add([row(1)])
     with closing(apsw.Connection(str(path))) as file:
         file.execute("ALTER TABLE predictions DROP COLUMN probability")
+        file.execute("ALTER TABLE predictions DROP COLUMN precision")
         file.pragma("user_version", 1)
     with closing(PredictionLog(path)) as log:
         log.add([row(2)])
