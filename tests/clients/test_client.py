@@ -89,6 +89,26 @@ def test_logits_and_embedding_are_plain_floats(server: ScriptedServer, client: C
     assert (request.top_k, request.include_logits, request.include_embedding) == (2, True, True)
 
 
+def test_bulk_work_of_a_tenant_says_so(server: ScriptedServer, client: Client) -> None:
+    server.on("Inference.Predict", inference_pb2.PredictResponse(items=[_answer()]))
+    client.predict("support", "money back")
+    client.predict("support", "money back", priority="bulk", tenant="shop-7")
+    with client.batched("support", priority="bulk", tenant="shop-8") as batch:
+        batch.predict("money back")
+    asked = server.requests("Inference.Predict")
+    interactive, bulk = inference_pb2.PRIORITY_INTERACTIVE, inference_pb2.PRIORITY_BULK
+    assert [(request.priority, request.tenant) for request in asked] == [
+        (interactive, ""), (bulk, "shop-7"), (bulk, "shop-8")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [{"priority": "urgent"}, {"tenant": "\ud800"}])
+def test_what_cannot_be_asked_is_refused_before_it_is_sent(client: Client, wrong) -> None:
+    for ask in (client.predict, client.predict_stream):
+        with pytest.raises(ValueError, match=r"urgent|surrogates"):
+            ask("support", ["money back"], **wrong)
+
+
 def test_texts_fail_one_by_one(server: ScriptedServer, client: Client) -> None:
     response = inference_pb2.PredictResponse(
         items=[_answer(), inference_pb2.PredictItem(error=BAD_ITEM), _answer()]

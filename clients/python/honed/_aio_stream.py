@@ -130,6 +130,8 @@ class _AsyncFlow:
         number = -1
         while (found := await self._wait_for_request(number, attempt)) is not None:
             number, request = found
+            if hold_s := self._window.hold_s():
+                await asyncio.sleep(hold_s)
             yield request
 
     async def _wait_for_request(

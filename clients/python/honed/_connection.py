@@ -1,16 +1,20 @@
-"""One channel to one server, of either kind: deadlines, and errors of the SDK's family."""
+"""One channel to one server, of either kind: deadlines, throttling, errors of the SDK's family."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 
 from honed._channel import callables, channel_options
 from honed._retry import RetryBudget
-from honed._rpcs import Request, Response, Rpc
+from honed._rpcs import PREDICT, Request, Response, Rpc
 from honed._status import error_from_call
+from honed._throttle import Throttles, throttled, was_accepted
 from honed.errors import HonedError, Unavailable
+from honed_proto.v1.inference_pb2 import PredictResponse
+
+Outcome = TypeVar("Outcome")
 
 
 class _Address:
@@ -19,12 +23,32 @@ class _Address:
     Args:
         target: Address of the server, "host:port".
         timeout_s: Deadline of a call that names none, in seconds.
+        throttle: Whether predictions are held back while the server refuses many.
     """
 
-    def __init__(self, target: str, timeout_s: float) -> None:
+    def __init__(self, target: str, timeout_s: float, *, throttle: bool = False) -> None:
         self.target = target
         self.timeout_s = timeout_s
         self.budget = RetryBudget()
+        self.throttles = Throttles(throttle)
+
+    def admit(self, rpc: Rpc[Any, Any], request: Any) -> Callable[[Outcome], Outcome]:
+        """Lets a call pass; what it returns notes the outcome, an answer or a `HonedError`.
+
+        Raises:
+            Overloaded: The call is better not made.
+        """
+        if rpc is not PREDICT:
+            return lambda outcome: outcome
+        throttle = self.throttles.of(request)
+        if not throttle.admits():
+            raise throttled(self.target)
+
+        def noted(outcome: Outcome) -> Outcome:
+            throttle.note(was_accepted(cast("PredictResponse | HonedError", outcome)))
+            return outcome
+
+        return noted
 
     def error(
         self, error: grpc.RpcError, rpc: Rpc[Any, Any], timeout_s: float | None
@@ -37,8 +61,8 @@ class _Address:
 class Connection(_Address):
     """Makes calls over one channel; safe to share between threads."""
 
-    def __init__(self, target: str, timeout_s: float) -> None:
-        super().__init__(target, timeout_s)
+    def __init__(self, target: str, timeout_s: float, *, throttle: bool = False) -> None:
+        super().__init__(target, timeout_s, throttle=throttle)
         self._channel = grpc.insecure_channel(target, options=channel_options())
         self._callables: dict[str, Any] = callables(self._channel)
 
@@ -56,22 +80,26 @@ class Connection(_Address):
             HonedError: The call failed; see `honed.errors`.
         """
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        noted = self.admit(rpc, request)
         try:
-            return cast(Response, self.stream(rpc, request, timeout_s))
+            return noted(cast(Response, self.stream(rpc, request, timeout_s)))
         except grpc.RpcError as error:
-            raise self.error(error, rpc, timeout_s) from error
+            raise noted(self.error(error, rpc, timeout_s)) from error
 
     def start(self, rpc: Rpc[Any, Any], request: Any, done: Callable[[Any], None]) -> None:
         """Makes one call without waiting; `done` gets the response, or a HonedError.
 
-        It is called on a thread of gRPC, or at once if the client is closed.
+        It is called on a thread of gRPC, or at once if the client is closed or throttled.
         """
         try:
+            noted = self.admit(rpc, request)
             future = self._callables[rpc.path].future(request, timeout=self.timeout_s)
+        except HonedError as error:
+            done(error)
         except ValueError:
             done(closed())
         else:
-            future.add_done_callback(lambda future: done(self._outcome(rpc, future)))
+            future.add_done_callback(lambda future: done(noted(self._outcome(rpc, future))))
 
     def _outcome(self, rpc: Rpc[Any, Any], future: Any) -> Any:
         try:
@@ -111,8 +139,8 @@ class Connection(_Address):
 class AsyncConnection(_Address):
     """Makes calls over one channel, which opens at the first call and stays on its event loop."""
 
-    def __init__(self, target: str, timeout_s: float) -> None:
-        super().__init__(target, timeout_s)
+    def __init__(self, target: str, timeout_s: float, *, throttle: bool = False) -> None:
+        super().__init__(target, timeout_s, throttle=throttle)
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[str, Any] = {}
 
@@ -121,10 +149,11 @@ class AsyncConnection(_Address):
     ) -> Response:
         """Makes one call; arguments and errors are those of `Connection.call`."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        noted = self.admit(rpc, request)
         try:
-            return cast(Response, await self.stream(rpc, request, timeout_s))
+            return noted(cast(Response, await self.stream(rpc, request, timeout_s)))
         except grpc.aio.AioRpcError as error:
-            raise self.error(error, rpc, timeout_s) from error
+            raise noted(self.error(error, rpc, timeout_s)) from error
         except asyncio.CancelledError:
             if is_cancelled():
                 raise

@@ -156,9 +156,13 @@ def deletion_from(response: feedback_pb2.DeleteFeedbackResponse) -> Deletion:
 
 
 def model_from(message: models_pb2.Model) -> Model:
-    """A model; all that one without an own head knows is learned, even if an old server is mute."""
+    """A model; where an old server is mute, as that server behaves.
+
+    All that a model without an own head knows is learned, and answers are in float32.
+    """
     model = value_from(message, Model)
-    return model if model.own_head_version else replace(model, learned_weight=1.0)
+    weight = model.learned_weight if model.own_head_version else 1.0
+    return replace(model, learned_weight=weight, precision=model.precision or "fp32")
 
 
 def event_from(event: models_pb2.ModelEvent) -> ModelEvent:

@@ -7,7 +7,8 @@ from honed._aio_stream import answer_each_async
 from honed._batch import AsyncBatch, Batch
 from honed._call import Both, Call, method
 from honed._connection import AsyncConnection, Connection
-from honed._convert import only, predictions_from, value_from
+from honed._convert import only, value_from
+from honed._question import Priority, Question
 from honed._stream import answer_each
 from honed._window import Outcome, Window
 from honed.errors import HonedError
@@ -27,6 +28,9 @@ class InferenceCalls:
         logits: bool = False,
         embedding: bool = False,
         timeout_s: float | None = None,
+        *,
+        priority: Priority = "interactive",
+        tenant: str = "",
     ) -> Call[Prediction]:
         """Classifies one text; the arguments are those of `predict_many`.
 
@@ -34,7 +38,8 @@ class InferenceCalls:
             >>> client.predict("support", "where is my order?").label
             'order_status'
         """
-        return predict_many(model, [text], top_k, logits, embedding, timeout_s).map(only)
+        asked = Question(model, top_k, logits, embedding, priority, tenant)
+        return asked.about([text], timeout_s).map(only)
 
     @method
     def predict_many(
@@ -45,6 +50,9 @@ class InferenceCalls:
         logits: bool = False,
         embedding: bool = False,
         timeout_s: float | None = None,
+        *,
+        priority: Priority = "interactive",
+        tenant: str = "",
     ) -> Call[list[Prediction | HonedError]]:
         """Classifies 1 to 256 texts in one call; each succeeds or fails by itself.
 
@@ -55,6 +63,9 @@ class InferenceCalls:
             logits: Whether to return the logits of all labels.
             embedding: Whether to return each text's vector.
             timeout_s: Deadline in seconds; the client's if None.
+            priority: "bulk" when nobody waits for it: it gets what interactive work leaves, and at
+                least a small share.
+            tenant: Whose work it is, up to 128 bytes; busy servers share out evenly by tenant.
 
         Returns:
             The prediction or the error of each text, in order.
@@ -64,7 +75,8 @@ class InferenceCalls:
             >>> [type(answer).__name__ for answer in answers]
             ['Prediction', 'InvalidRequest']
         """
-        return predict_many(model, list(texts), top_k, logits, embedding, timeout_s)
+        asked = Question(model, top_k, logits, embedding, priority, tenant)
+        return asked.about(list(texts), timeout_s)
 
     @method
     def predict_stream(
@@ -75,6 +87,8 @@ class InferenceCalls:
         top_k: int = 1,
         window: int = 64,
         timeout_s: float | None = None,
+        priority: Priority = "interactive",
+        tenant: str = "",
     ) -> Both[Generator[Outcome, None, None], AsyncGenerator[Outcome, None]]:
         """Classifies any number of texts over one stream, several at a time.
 
@@ -88,6 +102,8 @@ class InferenceCalls:
             top_k: How many scores to return for each text.
             window: Most texts under way: sent and not answered, or answered and not yielded.
             timeout_s: Longest silence while an answer is due, in seconds; the client's if None.
+            priority: As for `predict_many`.
+            tenant: As for `predict_many`.
 
         Yields:
             The prediction or the error of each text, in order.
@@ -95,17 +111,19 @@ class InferenceCalls:
         Raises:
             Unavailable: The stream broke and could not be opened again.
             DeadlineExceeded: The server was silent for `timeout_s`.
-            ValueError: `window` or `timeout_s` is not positive.
+            ValueError: `window` or `timeout_s` is not positive, or `priority` is unknown.
 
         Example:
             >>> texts = ["where is my order?", " "]
             >>> [type(answer).__name__ for answer in client.predict_stream("support", texts)]
             ['Prediction', 'InvalidRequest']
         """
+        asked = Question(model, top_k, priority=priority, tenant=tenant)
 
         def under_way(connection: Connection | AsyncConnection) -> Window:
             silence_s = connection.timeout_s if timeout_s is None else timeout_s
-            return Window(model, top_k, window, silence_s, connection.budget)
+            throttle = connection.throttles.of(asked.request([]))
+            return Window(asked, window, silence_s, connection.budget, throttle)
 
         return Both(
             lambda client: answer_each(
@@ -147,7 +165,14 @@ class InferenceCalls:
 
     @method
     def batched(
-        self, model: str, *, top_k: int = 1, max_texts: int = 64, max_wait_s: float = 0.002
+        self,
+        model: str,
+        *,
+        top_k: int = 1,
+        max_texts: int = 64,
+        max_wait_s: float = 0.002,
+        priority: Priority = "interactive",
+        tenant: str = "",
     ) -> Both[Batch, AsyncBatch]:
         """Groups what many threads or tasks ask one by one into few calls.
 
@@ -160,12 +185,14 @@ class InferenceCalls:
             top_k: How many scores to return for each text.
             max_texts: Most texts of one call, 1 to 256.
             max_wait_s: Longest time that a text waits to be sent, in seconds.
+            priority: As for `predict_many`.
+            tenant: As for `predict_many`.
 
         Returns:
             A context manager whose `predict(text)` answers; leaving it waits for what is asked.
 
         Raises:
-            ValueError: `top_k`, `max_texts` or `max_wait_s` is out of range.
+            ValueError: `top_k`, `max_texts`, `max_wait_s` or `priority` is out of range.
 
         Example:
             >>> from concurrent.futures import ThreadPoolExecutor
@@ -180,10 +207,7 @@ class InferenceCalls:
                 f"{max_wait_s}"
             )
 
-        def ask(texts: list[str]) -> Call[list[Prediction | HonedError]]:
-            return predict_many(model, texts, top_k)
-
-        ask([])  # refuses here what no message can hold: later it would strand other callers
+        ask = Question(model, top_k, priority=priority, tenant=tenant).about
         return Both(
             lambda client: Batch(client, ask, max_texts, max_wait_s),
             lambda client: AsyncBatch(client, ask, max_texts, max_wait_s),
@@ -194,23 +218,3 @@ def _blocking(texts: Iterable[str] | AsyncIterable[str]) -> Iterable[str]:
     if isinstance(texts, AsyncIterable):
         raise TypeError("an asynchronous iterable of texts is for AsyncClient; pass another one")
     return texts
-
-
-def predict_many(
-    model: str,
-    texts: list[str],
-    top_k: int,
-    logits: bool = False,
-    embedding: bool = False,
-    timeout_s: float | None = None,
-) -> Call[list[Prediction | HonedError]]:
-    """Describes one call for some texts."""
-    request = inference_pb2.PredictRequest(
-        model=model,
-        texts=texts,
-        top_k=top_k,
-        include_logits=logits,
-        include_embedding=embedding,
-    )
-
-    return Call(_rpcs.PREDICT, request, lambda answer: predictions_from(answer, texts), timeout_s)

@@ -115,6 +115,8 @@ class _Flow:
         number = -1
         while (found := self._wait_for_request(number, attempt)) is not None:
             number, request = found
+            if hold_s := self._window.hold_s():
+                time.sleep(hold_s)
             yield request
 
     def _wait_for_request(

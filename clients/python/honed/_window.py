@@ -6,7 +6,9 @@ Pure but for the clock: `_stream.py` and `_aio_stream.py` move the messages, for
 from time import monotonic
 
 from honed._convert import predictions_from
+from honed._question import Question
 from honed._retry import ATTEMPTS, RetryBudget, backoff_s
+from honed._throttle import HOLD_S, Throttle, was_accepted
 from honed.errors import DeadlineExceeded, HonedError, InvalidRequest, Unavailable
 from honed.types import Prediction
 from honed_proto.v1 import inference_pb2
@@ -23,26 +25,31 @@ class Window:
     """Numbers the texts, finds their answers again, and keeps them until it is their turn.
 
     Args:
-        model: Name of the model.
-        top_k: How many scores to return for each text.
+        asked: What is asked about each text.
         size: Most texts that are held: sent and not answered, or answered and not handed out.
         timeout_s: Longest silence while an answer is due, in seconds.
         budget: Limits how often broken streams are opened again.
+        throttle: Slows sending down while the server refuses much.
 
     Raises:
         ValueError: `size` or `timeout_s` is not positive.
     """
 
     def __init__(
-        self, model: str, top_k: int, size: int, timeout_s: float, budget: RetryBudget
+        self,
+        asked: Question,
+        size: int,
+        timeout_s: float,
+        budget: RetryBudget,
+        throttle: Throttle,
     ) -> None:
         if size < 1 or not timeout_s > 0:
             raise ValueError(f"window and timeout_s must be positive, not {size} and {timeout_s}")
-        self._model = model
-        self._top_k = top_k
+        self._asked = asked
         self._size = size
         self._timeout_s = timeout_s
         self._budget = budget
+        self._throttle = throttle
         self._unanswered: dict[int, inference_pb2.PredictRequest] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._first = 0  # the next to be handed out
@@ -65,9 +72,7 @@ class Window:
         """Takes a text in."""
         number = self._next
         try:
-            request = inference_pb2.PredictRequest(
-                model=self._model, texts=[text], top_k=self._top_k, request_id=str(number)
-            )
+            request = self._asked.request([text], str(number))
         except UnicodeEncodeError as error:
             self._outcomes[number] = InvalidRequest(f"the text is not Unicode: {error}", "BAD_TEXT")
         else:
@@ -83,12 +88,17 @@ class Window:
                 return later, self._unanswered[later]
         return None
 
+    def hold_s(self) -> float:
+        """How long the next request is to be held back before it is sent, in seconds."""
+        return 0 if self._throttle.admits() else HOLD_S
+
     def answer(self, response: inference_pb2.PredictResponse) -> None:
         """Takes an answer in; the text may wait for others before it."""
         number = int(response.request_id) if response.request_id.isdecimal() else -1
         request = self._unanswered.pop(number, None)
         if request is None:
             return  # answered before, on a stream that has broken since
+        self._throttle.note(was_accepted(response))
         try:
             (outcome,) = predictions_from(response, request.texts)
         except HonedError as error:

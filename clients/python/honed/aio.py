@@ -35,6 +35,8 @@ class AsyncClient(Awaiting, InferenceCalls, FeedbackCalls, ModelsCalls):
         timeout_s: Deadline of a call that names none, in seconds, > 0.
         spool: Folder that keeps feedback while this server is away, as for `Client`; disk and
             sending are the business of other threads.
+        throttle: Whether predictions are held back (`Overloaded`, reason THROTTLED; a stream waits
+            instead) while the server refuses more than half of them, so that it can work.
 
     Raises:
         ValueError: `timeout_s` is not positive.
@@ -46,8 +48,9 @@ class AsyncClient(Awaiting, InferenceCalls, FeedbackCalls, ModelsCalls):
         target: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         spool: str | os.PathLike[str] | None = None,
+        throttle: bool = True,
     ) -> None:
-        self._connection = AsyncConnection(address(target, timeout_s), timeout_s)
+        self._connection = AsyncConnection(address(target, timeout_s), timeout_s, throttle=throttle)
         self._spool = open_spool(spool, self.target, timeout_s)
 
     @property

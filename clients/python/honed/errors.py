@@ -76,7 +76,8 @@ class Overloaded(HonedError):
 
     Raised by the server at once when its queue, or its disk, is full; nothing was recorded. The
     SDK never repeats such a call by itself: wait `retry_after_s`, then send less. Raised by the
-    SDK when the client's spool is full (SPOOL_FULL).
+    SDK when the client's spool is full (SPOOL_FULL), or before a prediction is sent that would most
+    likely be refused, as most before it were (THROTTLED).
     """
 
     statuses = ("RESOURCE_EXHAUSTED",)

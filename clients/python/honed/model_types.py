@@ -13,6 +13,7 @@ class Model:
     server, which does not say). `own_head_version` holds the head that the model was imported with
     (0: it started empty), `learned_weight` says how much learned labels count beside it (1 without
     such a head), and `learned_evidence` the prequential evidence for that weight, in nats.
+    `precision` is what answers are computed in, "fp32" or "int8".
     """
 
     name: str
@@ -35,6 +36,7 @@ class Model:
     own_head_version: int = 0
     learned_weight: float = 1.0
     learned_evidence: float = 0.0
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class ModelEvent:
     """Something that happened to a model, and the model after it.
 
     `kind` is "snapshot" (the state when the watch began), "revision", "version", "rollback",
-    "paused", "resumed", "created", "deleted" or "quarantined".
+    "paused", "resumed", "created", "deleted", "quarantined" or "precision".
     """
 
     kind: str

@@ -30,7 +30,7 @@ def _file(text: str) -> Any:
 
 
 Scenario = Annotated[
-    str, typer.Argument(help="steady, closed, swap, learn, overload, mix or mlperf.")
+    str, typer.Argument(help="steady, closed, swap, learn, overload, mix, mlperf or simulate.")
 ]
 Target = Annotated[
     str | None, typer.Option(help="A running server; else one is started.", metavar="HOST:PORT")
@@ -70,6 +70,12 @@ Bound = Annotated[float, _number("--bound-ms", "p99 bound of `mlperf`.")]
 Logs = Annotated[
     Path | None, typer.Option(file_okay=False, help="Folder for the logs of `mlperf`.")
 ]
+Trace = Annotated[Path | None, _file("Requests that `simulate` replays, one JSON object a line.")]
+BulkShare = Annotated[
+    float, typer.Option("--bulk-share", min=0, max=1, help="Part of the requests of `simulate`.")
+]
+Tenants = Annotated[int, _count("Tenants of `simulate`; the k-th asks 1/k as often.")]
+Slow = Annotated[float, _number("--slow", "How many times slower than measured `simulate` runs.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of orders and arrivals.")]
 Out = Annotated[Path | None, _file("Write the JSON object here.")]
 Html = Annotated[Path | None, _file("Write a page here.")]
@@ -104,6 +110,10 @@ def bench(
     zipf: Zipf = 1.0,
     bound_ms: Bound = 250.0,
     logs: Logs = None,
+    trace: Trace = None,
+    bulk_share: BulkShare = 0.0,
+    tenants: Tenants = 1,
+    slow: Slow = 1.0,
     seed: Seed = 0,
     json: Json = False,
     out: Out = None,
@@ -113,6 +123,7 @@ def bench(
 
     Without --target a server is started over a fresh data folder: it learns Banking77 if
     HONED_DATA has it, the example otherwise. Exit code 1: the result says why it is not valid.
+    `simulate` needs no server: it replays requests against the queue, in simulated time.
     """
     shown = {"scenario", "compare", "json", "out", "html"}
     settings = {name: value for name, value in ctx.params.items() if name not in shown}
