@@ -1,13 +1,15 @@
 """Arms: the things a scenario measures one after the other, again and again in changing order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from honed_loadtest.load import Job
 from honed_loadtest.marks import Marks
 from honed_loadtest.stage import Stage
+
+ArmT = TypeVar("ArmT")
 
 Beside = Callable[[Marks], AbstractContextManager[None]]
 """Makes what goes on beside the load; it may add marks."""
@@ -57,3 +59,13 @@ class Scenario:
     needs_own_server: bool = False
     needs_labels: bool = False
     witness: Callable[[Stage], dict[str, Any]] | None = None
+
+
+def in_turn(arms: Sequence[ArmT], rounds: int) -> Iterator[tuple[int, ArmT]]:
+    """Each round's number and arms, every second round in reverse order.
+
+    So (A B B A) a machine that gets slower or faster favours none of them.
+    """
+    for number in range(rounds):
+        for arm in reversed(arms) if number % 2 else arms:
+            yield number, arm

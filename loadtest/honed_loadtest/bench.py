@@ -1,12 +1,16 @@
 """What all figures share: how long to measure, the data, and servers that have learned."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from honed import Client, Prediction
+from honed_loadtest import validity
+from honed_loadtest.costed import Costed, run_costed
 from honed_loadtest.datasets import Example
+from honed_loadtest.encoder_alone import EncoderAlone
 from honed_loadtest.load import Job, Outcome, run_load
 from honed_loadtest.profile import ClosedLoop, OpenLoop, Profile
 from honed_loadtest.server import ServerProcess
@@ -54,7 +58,9 @@ class Bench:
 
     def __init__(self, plan: Plan, scratch: Path) -> None:
         self.plan = plan
+        self.scratch = scratch
         self.servers = Servers(scratch, plan.rows, plan.seed)
+        self.faults: list[str] = []
 
     @property
     def asked(self) -> list[str]:
@@ -66,11 +72,30 @@ class Bench:
     ) -> Outcome:
         """What a closed loop of asking MODEL the test texts gets."""
         profile = ClosedLoop(concurrency, seconds or self.plan.seconds)
-        return run_checked(self.job(server, profile))
+        return self.checked(run_load(self.job(server, profile)))
 
     def open(self, server: ServerProcess, rate: float, seed: int = 0) -> Outcome:
         """What an open loop of asking MODEL the test texts gets."""
-        return run_checked(self.job(server, OpenLoop.steady(rate, self.plan.seconds), seed))
+        job = self.job(server, OpenLoop.steady(rate, self.plan.seconds), seed)
+        return self.checked(run_load(job))
+
+    def costed(self, server: ServerProcess, job: Job) -> Costed:
+        """What a job gets, and what it costs."""
+        found = run_costed(server, job)
+        self.checked(found.outcome)
+        return found
+
+    def checked(self, outcome: Outcome, *, may_fail: bool = False) -> Outcome:
+        """The outcome; if it shows the clients and not the server, the figure will say so.
+
+        Raises:
+            RuntimeError: Calls failed although none may.
+        """
+        if not may_fail:
+            checked(outcome)
+        if outcome.answers.size:
+            self.faults += validity.faults(outcome)
+        return outcome
 
     def job(self, server: ServerProcess, profile: Profile, seed: int = 0) -> Job:
         """The job of asking MODEL the test texts."""
@@ -87,18 +112,19 @@ class Bench:
         """What a closed loop at PEAK_CONCURRENCY gets now, in half the time of an arm."""
         return self.closed(server, PEAK_CONCURRENCY, max(self.plan.seconds / 2, 0.3))
 
+    @contextmanager
+    def encoder_alone(
+        self, server: ServerProcess, texts: Sequence[str] = ()
+    ) -> Iterator[EncoderAlone]:
+        """The encoder of MODEL without the server, with the test texts or others."""
+        with server.client() as client:
+            digest = client.get_model(MODEL).encoder_digest
+        with EncoderAlone(server.home / "encoders" / digest, texts or self.asked) as encoder:
+            yield encoder
+
     def settings(self) -> dict[str, Any]:
         """What the results repeat."""
         return asdict(self.plan)
-
-
-def run_checked(job: Job) -> Outcome:
-    """Does a job; a call that fails makes the figures void.
-
-    Raises:
-        RuntimeError: Calls failed.
-    """
-    return checked(run_load(job))
 
 
 def checked(outcome: Outcome) -> Outcome:

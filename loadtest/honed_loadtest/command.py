@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from honed_loadtest import page, report, result, summary
+from honed_loadtest import page, report, result, simulation, summary
 from honed_loadtest.errors import BenchError
 from honed_loadtest.measure import measure
 from honed_loadtest.options import Options
@@ -38,9 +38,12 @@ def run(
         The exit code: 0, INVALID if the result does not show the server, or NOT_MEASURED.
     """
     try:
-        if scenario not in NAMES:
-            raise BenchError(f"there is no scenario {scenario!r}; say {', '.join(NAMES)}")
         options = Options(**{name: _plain(value) for name, value in settings.items()})
+        if scenario == simulation.NAME:
+            return _simulate(options, as_json, out)
+        if scenario not in NAMES:
+            names = ", ".join((*NAMES, simulation.NAME))
+            raise BenchError(f"there is no scenario {scenario!r}; say {names}")
         found = measure(scenario, options, sides, _command(), _say)
     except BenchError as error:
         _say(str(error))
@@ -57,6 +60,18 @@ def run(
     for fault in found["why"]:
         _say(f"not valid: {fault}")
     return INVALID if found["invalid"] else 0
+
+
+def _simulate(options: Options, as_json: bool, out: Path | None) -> int:
+    found = simulation.simulate(options)
+    line = json.dumps(found) + "\n"
+    if out is not None:
+        out.write_text(line, encoding="utf-8")
+    if as_json:
+        sys.stdout.write(line)
+    else:
+        report.show(simulation.tables(found))
+    return 0
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The labelled texts that are measured on, and the orders in which a stream may bring them."""
 
 import csv
+import gzip
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def data_folder() -> Path:
 
 
 def load(name: str, *, limit: int | None = None, without: str | None = None) -> Dataset:
-    """Reads `<name>/train.csv` and `<name>/test.csv`.
+    """Reads `<name>/train.csv` and `<name>/test.csv`, or either as `.csv.gz`.
 
     Args:
         name: Folder of the data set.
@@ -51,8 +52,13 @@ def load(name: str, *, limit: int | None = None, without: str | None = None) -> 
 
 
 def _rows(path: Path) -> list[Example]:
+    packed = path.with_suffix(".csv.gz")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with (
+            gzip.open(packed, "rt", encoding="utf-8", newline="")
+            if packed.exists()
+            else path.open(encoding="utf-8", newline="")
+        ) as file:
             return [(row["text"], row["label"]) for row in csv.DictReader(file)]
     except FileNotFoundError as error:
         raise DataMissing(f"{path} is missing: set HONED_DATA to the data sets' folder") from error

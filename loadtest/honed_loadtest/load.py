@@ -26,6 +26,8 @@ Question = tuple[str, str]
 
 # From the order to start until the first request: enough for the order to reach all processes.
 _HEAD_START_S = 0.1
+# A p99 that holds its bound leaves so many above it.
+_MAY_EXCEED = 0.01
 _STATUSES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -35,12 +37,17 @@ class Job:
 
     Attributes:
         target: Address of the server.
-        questions: Asked in turn for ever, one a request.
+        questions: Asked in turn for ever.
         profile: When.
         warm_s: Seconds before anything counts.
         timeout_s: Deadline of each request.
         seed: Of the arrival times.
         processes: How many client processes share it out.
+        texts: Texts of each request: so many questions in a row, which name one model.
+        stream: Whether each process sends its requests over one bidirectional stream.
+        client: Module of the client processes.
+        bound_s: An open loop ends early when no p99 within it can be reached any more.
+        throttle: Whether each process holds calls of an open loop back as the SDK does.
     """
 
     target: str
@@ -50,6 +57,20 @@ class Job:
     timeout_s: float = 30.0
     seed: int = 0
     processes: int = 1
+    texts: int = 1
+    stream: bool = False
+    client: str = "honed_loadtest.load_client"
+    bound_s: float | None = None
+    throttle: bool = False
+
+    @property
+    def requests(self) -> list[tuple[str, list[str]]]:
+        """The model and the texts of each request, in turn for ever."""
+        asked, of = self.questions, self.texts
+        return [
+            (asked[at][0], [asked[n % len(asked)][1] for n in range(at, at + of)])
+            for at in range(0, len(asked), of)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,7 @@ class Outcome:
         seconds: Length of the measured time.
         began: Its beginning, a monotonic second of this machine.
         cpus_s: CPU seconds of each client process in it.
+        texts: How many texts were answered in it.
     """
 
     samples: Samples
@@ -70,6 +92,7 @@ class Outcome:
     seconds: float
     began: float
     cpus_s: tuple[float, ...]
+    texts: int
 
     @staticmethod
     def of(found: Sequence[tuple[dict[str, float], Samples]], *, closed: bool) -> "Outcome":
@@ -78,13 +101,14 @@ class Outcome:
         seconds = max(facts["seconds"] for facts, _ in found)
         decisive = all_samples["ended" if closed else "due"]
         counts = (decisive >= 0) & (decisive < seconds)
-        ended = all_samples["ended"][all_samples["status"] == 0]
+        came = all_samples[(all_samples["ended"] >= 0) & (all_samples["ended"] < seconds)]
         return Outcome(
             all_samples[counts],
-            int(((ended >= 0) & (ended < seconds)).sum()),
+            int((came["status"] == 0).sum()),
             seconds,
             found[0][0]["began"],
             tuple(facts["cpu_s"] for facts, _ in found),
+            int(came["texts"].sum()),
         )
 
     @property
@@ -101,6 +125,11 @@ class Outcome:
     def per_s(self) -> float:
         """Answers a second."""
         return self.finished / self.seconds
+
+    @property
+    def texts_per_s(self) -> float:
+        """Answered texts a second."""
+        return self.texts / self.seconds
 
     @property
     def cpu_share(self) -> float:
@@ -137,7 +166,7 @@ class Load:
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
             parts = shares(job)
-            self._processes.extend(_started() for _ in parts)
+            self._processes.extend(_started(job.client) for _ in parts)
             for process, (part, offsets) in zip(self._processes, parts, strict=True):
                 samples.write(_input(process), asdict(part), offsets)
             for process in self._processes:
@@ -203,11 +232,13 @@ def shares(job: Job) -> list[tuple[Part, Times]]:
     else:
         places = [None] * processes
         schedule = profile.arrivals(job.warm_s, job.seed)
+    # Each process knows only its own requests: that so many of them are late is enough.
+    most_over = None if job.bound_s is None else int(_MAY_EXCEED * (schedule >= 0).sum())
     return [
         (
             Part(
-                job.target, list(job.questions), n, processes, places[n],
-                job.warm_s, profile.seconds, job.timeout_s,
+                job.target, job.requests, n, processes, places[n], job.stream,
+                job.warm_s, profile.seconds, job.timeout_s, job.bound_s, most_over, job.throttle,
             ),
             schedule[n::processes],
         )
@@ -221,9 +252,9 @@ def run_load(job: Job) -> Outcome:
         return load.wait()
 
 
-def _started() -> subprocess.Popen[bytes]:
+def _started(client: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "honed_loadtest.load_client"],
+        [sys.executable, "-m", client],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -1,31 +1,42 @@
 """One load client: a process that asks a server when it is due, and notes every answer.
 
-Run by `load.py`. It reads its part of a job from its standard input, says "ready" when its channel
-is up, reads when to start, and writes its samples. It is lean, since it may share its cores with
-the server: requests are serialised beforehand, one thread sends them without waiting for answers,
-gRPC's own thread notes when an answer came, and answers are parsed afterwards.
+Run by `load.py`. It reads its part of a job from its standard input, says "ready" when its
+connection is up, reads when to start, and writes its samples. It is lean, since it may share its
+cores with the server: requests are serialised beforehand, one thread sends and receives
+(`http2.py`), and answers are parsed afterwards.
 """
 
 import gc
-import os
 import select
 import sys
-import threading
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any
+from itertools import repeat
+from math import inf
+from time import monotonic, process_time
 
-import grpc
 import numpy as np
 
+from honed._throttle import Throttles
 from honed_loadtest import samples
 from honed_loadtest.arrivals import Times
+from honed_loadtest.calls import (
+    DEADLINE_EXCEEDED,
+    OK,
+    RESOURCE_EXHAUSTED,
+    Calls,
+    StreamedCalls,
+    UnaryCalls,
+)
+from honed_loadtest.http2 import UNKNOWN, Connection
 from honed_loadtest.samples import SAMPLE, Samples
 from honed_proto.v1 import inference_pb2 as pb
 
-PREDICT = "/honed.v1.Inference/Predict"
 _CONNECT_S = 10
+# What the server has in work of one stream. More would only grow old in the transport, so that the
+# client of an open loop refuses it, as one that answers to somebody would.
+_STREAM_WINDOW = 64
+_OVERLOAD = (RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,148 +45,205 @@ class Part:
 
     Attributes:
         target: Address of the server.
-        questions: (model, text) of each request, in turn for ever.
+        questions: (model, texts) of each request, in turn for ever.
         number: Which of the processes this is, from 0.
         of: How many processes there are; together they ask all questions in turn.
         concurrency: Requests that may be under way at a time, None for an open loop.
+        stream: Whether they share one bidirectional stream.
         warm_s: Seconds before anything counts.
         seconds: Seconds that count.
         timeout_s: Deadline of each request.
+        bound_s: A latency that only some may exceed.
+        most_over: How many may; the process stops asking when more do. None: any number.
+        throttle: Whether it holds calls of an open loop back as the SDK does.
     """
 
     target: str
-    questions: list[tuple[str, str]]
+    questions: list[tuple[str, list[str]]]
     number: int
     of: int
     concurrency: int | None
+    stream: bool
     warm_s: float
     seconds: float
     timeout_s: float
+    bound_s: float | None = None
+    most_over: int | None = None
+    throttle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+@dataclass(slots=True)
+class _Asked:
     question: int
     due: float
     sent: float
-    ended: float
-    status: int
-    reply: bytes
+    ended: float = 0.0
+    status: int = OK
+    reply: bytes = b""
+
+
+class _Clock:
+    """The time that counts, and the CPU seconds of this process in it."""
+
+    def __init__(self, began: float, seconds: float) -> None:
+        self.began, self.seconds = began, seconds
+        self.cpu_s = 0.0
+        self.next = began
+        self.over = False
+
+    def tick(self, now: float) -> None:
+        """Notes the CPU time where the time that counts begins and ends."""
+        if self.next == self.began and now >= self.next:
+            self.cpu_s, self.next = -process_time(), self.began + self.seconds
+        if now >= self.next:
+            self.stop(now)
+
+    def stop(self, now: float) -> None:
+        """Ends it now, if it has not ended."""
+        if not self.over:
+            self.over, self.next = True, inf
+            self.cpu_s += process_time()
+            self.seconds = min(now - self.began, self.seconds)
 
 
 class _Client:
-    """Asks from one thread; the answers come in on another, gRPC's."""
+    """Asks and listens in one loop."""
 
-    def __init__(self, part: Part, offsets: Times, call: Any) -> None:
-        self._part, self._offsets, self._call = part, offsets, call
+    def __init__(self, part: Part, offsets: Times, connection: Connection) -> None:
+        self._part, self._offsets, self._connection = part, offsets, connection
         self._requests = [
-            pb.PredictRequest(model=model, texts=[text]).SerializeToString()
-            for model, text in part.questions
+            pb.PredictRequest(model=model, texts=texts).SerializeToString()
+            for model, texts in part.questions
         ]
-        # One for each request that may be under way: for each that there is, in an open loop.
-        self._places = len(offsets) if part.concurrency is None else part.concurrency
-        self._free = threading.Semaphore(self._places)
-        self._stop = threading.Event()
-        self._answers: list[_Answer] = []
+        self._calls: Calls = (
+            StreamedCalls(connection) if part.stream else UnaryCalls(connection, part.timeout_s)
+        )
+        self._places = part.concurrency or (_STREAM_WINDOW if part.stream else len(offsets))
+        self._throttle = Throttles(part.throttle).of(pb.PredictRequest())
+        self._question = part.number
+        self._due: deque[float] = deque()
+        self._under_way: dict[int, _Asked] = {}  # oldest first
+        self._over: list[_Asked] = []
+        self._began, self._late = 0.0, 0
 
     def run(self, start: float) -> tuple[dict[str, float], Samples]:
         """Asks from `start` on, a monotonic second, until all is done or the input is closed."""
-        began = start + self._part.warm_s
-        asking = threading.Thread(target=self._ask_all, args=(began,))
-        asking.start()
-        unwanted, busy_s = _input_closed(began), -_cpu_s()
-        unwanted = unwanted or _input_closed(began + self._part.seconds)
-        busy_s += _cpu_s()
-        seconds = min(monotonic() - began, self._part.seconds)
-        # What was due is sent, however late: to leave it out would make a slow server look fast.
-        if unwanted or self._part.concurrency is not None:
-            self._stop.set()
-        asking.join()
-        for _ in range(self._places):
-            self._free.acquire()
-        facts = {"began": began, "seconds": seconds, "cpu_s": busy_s}
-        return facts, _sampled(self._answers, began)
+        clock = _Clock(start + self._part.warm_s, self._part.seconds)
+        self._began = clock.began
+        closed_loop, listened_to = self._part.concurrency is not None, [self._connection, sys.stdin]
+        self._due.extend((clock.began + self._offsets).tolist())
+        if closed_loop:
+            self._due.extend(repeat(start, self._places))
+        while not clock.over or self._due or self._under_way:
+            wait_s = max(self._next(clock) - monotonic(), 0)
+            ready, _, _ = select.select(listened_to, [], [], wait_s)
+            now = monotonic()
+            clock.tick(now)
+            ended = self._receive(now) if self._connection in ready else 0
+            ended += self._expire(now)
+            if sys.stdin in ready:
+                listened_to.remove(sys.stdin)
+            if sys.stdin in ready or self._hopeless:
+                clock.stop(now)
+                self._due.clear()
+            if closed_loop and not clock.over:
+                self._due.extend(repeat(now, ended))
+            # What was due is sent, however late: leaving it out would make a slow server look fast.
+            self._send()
+        facts = {"began": clock.began, "seconds": clock.seconds, "cpu_s": clock.cpu_s}
+        return facts, _sampled(self._over, clock.began)
 
-    def _ask_all(self, began: float) -> None:
-        question = self._part.number
-        for due in self._due(began):
-            question %= len(self._requests)
-            self._ask(question, due)
-            question += self._part.of
+    def _next(self, clock: _Clock) -> float:
+        """When there is something to do although nothing has come from the server."""
+        at = clock.next
+        if self._due:
+            at = min(at, self._due[0])
+        if self._under_way:
+            at = min(at, next(iter(self._under_way.values())).sent + self._part.timeout_s)
+        return at
 
-    def _due(self, began: float) -> Iterator[float]:
-        """Yields each request's time when it has come: its schedule's, or that of a free place."""
-        if self._part.concurrency is None:
-            for offset in self._offsets.tolist():
-                due = began + offset
-                if self._stop.wait(max(due - monotonic(), 0)):
-                    return
-                self._free.acquire()
-                yield due
-            return
-        while not self._stop.is_set():
-            self._free.acquire()
-            yield monotonic()
+    @property
+    def _hopeless(self) -> bool:
+        return self._part.most_over is not None and self._late > self._part.most_over
 
-    def _ask(self, question: int, due: float) -> None:
-        sent = monotonic()
+    def _send(self) -> None:
+        while self._due and (now := monotonic()) >= self._due[0]:
+            asked = _Asked(self._question % len(self._requests), self._due.popleft(), now)
+            self._question = asked.question + self._part.of
+            if len(self._under_way) < self._places and self._throttle.admits():
+                self._under_way[self._calls.send(self._requests[asked.question])] = asked
+            else:
+                self._end(asked, now, RESOURCE_EXHAUSTED)
 
-        def note(call: Any) -> None:
-            ended, code = monotonic(), call.code()
-            reply = call.result() if code is grpc.StatusCode.OK else b""
-            self._answers.append(_Answer(question, due, sent, ended, code.value[0], reply))
-            self._free.release()
+    def _receive(self, now: float) -> int:
+        """Notes what has ended and says how much that is."""
+        before = len(self._over)
+        for number, status, reply in self._calls.receive():
+            self._throttle.note(status not in _OVERLOAD)
+            self._end(self._under_way.pop(number), now, status, reply)
+        return len(self._over) - before
 
-        self._call.future(self._requests[question], timeout=self._part.timeout_s).add_done_callback(
-            note
-        )
+    def _expire(self, now: float) -> int:
+        """Gives up what has passed its deadline, and says how much that is."""
+        before, oldest = len(self._over), now - self._part.timeout_s
+        while self._under_way:
+            number, asked = next(iter(self._under_way.items()))
+            if asked.sent > oldest:
+                break
+            self._calls.give_up(number)
+            self._throttle.note(False)
+            self._end(self._under_way.pop(number), now, DEADLINE_EXCEEDED)
+        return len(self._over) - before
+
+    def _end(self, asked: _Asked, now: float, status: int, reply: bytes = b"") -> None:
+        asked.ended, asked.status, asked.reply = now, status, reply
+        if asked.due >= self._began and self._part.bound_s is not None:
+            self._late += status != OK or now - asked.due > self._part.bound_s
+        self._over.append(asked)
 
 
-def _input_closed(until: float) -> bool:
-    """Waits until then, or until the parent closes the input: it wants no more."""
-    return bool(select.select([sys.stdin], [], [], max(until - monotonic(), 0))[0])
-
-
-def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system
-
-
-def _sampled(answers: list[_Answer], began: float) -> Samples:
-    found = np.zeros(len(answers), SAMPLE)
-    for row, answer in zip(found, answers, strict=True):
-        row["question"] = answer.question
-        row["due"] = answer.due - began
-        row["sent"] = answer.sent - began
-        row["ended"] = answer.ended - began
-        row["status"] = answer.status
-        if answer.status:
-            continue
-        (item,) = pb.PredictResponse.FromString(answer.reply).items
-        row["status"] = item.error.code
-        row["version"] = item.prediction.version
-        row["revision"] = item.prediction.revision
-        row["queued_s"] = item.prediction.queue_time.ToNanoseconds() / 1e9
-        row["computed_s"] = item.prediction.compute_time.ToNanoseconds() / 1e9
+def _sampled(over: list[_Asked], began: float) -> Samples:
+    found = np.zeros(len(over), SAMPLE)
+    for row, asked in zip(found, over, strict=True):
+        row["question"] = asked.question
+        row["due"] = asked.due - began
+        row["sent"] = asked.sent - began
+        row["ended"] = asked.ended - began
+        row["status"] = asked.status
+        if asked.status == OK:
+            _read(row, pb.PredictResponse.FromString(asked.reply))
     return found
+
+
+def _read(row: np.void, reply: pb.PredictResponse) -> None:
+    """What the reply says: of its first text, and how many were answered."""
+    failed = [item.error.code for item in reply.items if item.error.code]
+    row["status"] = reply.error.code or next(iter(failed), OK if reply.items else UNKNOWN)
+    row["texts"] = len(reply.items) - len(failed)
+    if reply.items:
+        first = reply.items[0].prediction
+        row["version"] = first.version
+        row["revision"] = first.revision
+        row["queued_s"] = first.queue_time.ToNanoseconds() / 1e9
+        row["computed_s"] = first.compute_time.ToNanoseconds() / 1e9
 
 
 def main() -> None:
     """Does one part of a job."""
     facts, offsets = samples.read(sys.stdin.buffer, np.dtype(np.float64))
     part = Part(**facts)
-    with grpc.insecure_channel(part.target, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(_CONNECT_S)
-        except grpc.FutureTimeoutError:
-            return  # the parent says so
-        client = _Client(part, offsets, channel.unary_unary(PREDICT))
-        # A collection would look like a slow answer.
-        gc.freeze()
-        gc.disable()
-        sys.stdout.buffer.write(b"ready\n")
-        sys.stdout.flush()
-        found = client.run(float(sys.stdin.buffer.readline()))
+    try:
+        connection = Connection(part.target, _CONNECT_S)
+    except OSError:
+        return  # the parent says so
+    client = _Client(part, offsets, connection)
+    # A collection would look like a slow answer.
+    gc.freeze()
+    gc.disable()
+    sys.stdout.buffer.write(b"ready\n")
+    sys.stdout.flush()
+    found = client.run(float(sys.stdin.buffer.readline()))
+    connection.close()
     samples.write(sys.stdout.buffer, *found)
 
 

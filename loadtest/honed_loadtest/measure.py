@@ -1,12 +1,8 @@
-"""`honed bench SCENARIO`: opens the stage, measures the arms in turn, and writes one result.
-
-Arms go forwards in one round and backwards in the next (A B B A), so that a machine that gets
-slower or faster favours none of them.
-"""
+"""`honed bench SCENARIO`: opens the stage, measures the arms in turn, and writes one result."""
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import Any
 
 from honed import Client
 from honed_loadtest import comparison, result, runs
-from honed_loadtest.arm import Arm, Scenario
+from honed_loadtest.arm import Arm, Scenario, in_turn
 from honed_loadtest.errors import BenchError
 from honed_loadtest.load import Outcome, run_load
 from honed_loadtest.marks import Marks
@@ -81,13 +77,6 @@ def measure(
             name, origin, options, stages, [each.run for each in found],
             comparisons(_pairs(chosen, sets), found, options.seed), witness,
         )  # fmt: skip
-
-
-def in_turn(arms: Sequence[Arm], rounds: int) -> Iterator[tuple[int, Arm]]:
-    """Each round's number and arms, every second round in reverse order."""
-    for number in range(rounds):
-        for arm in reversed(arms) if number % 2 else arms:
-            yield number, arm
 
 
 def comparisons(

@@ -33,6 +33,10 @@ class Options:
         zipf: Exponent of their popularity.
         bound_ms: Latency bound of `mlperf` at its 99th percentile.
         logs: Folder for LoadGen's own logs; None keeps none.
+        trace: JSONL file of the requests that `simulate` replays; None draws them.
+        bulk_share: Part of the drawn requests that is bulk.
+        tenants: Tenants that send them; the k-th sends 1/k as many as the first.
+        slow: Seconds that a simulated run takes for each predicted one.
     """
 
     target: str | None = None
@@ -60,3 +64,7 @@ class Options:
     zipf: float = 1.0
     bound_ms: float = 250.0
     logs: str | None = None
+    trace: str | None = None
+    bulk_share: float = 0.0
+    tenants: int = 1
+    slow: float = 1.0

@@ -26,8 +26,8 @@ class Publisher:
     """
 
     def __init__(self, server: ServerProcess, model: str) -> None:
-        with server.client() as client:
-            serving = client.get_model(model)
+        self._client = server.client()
+        serving = self._client.get_model(model)
         _, self._head = load_version(server.home / "models", model, serving.version)
         self._model, self._revision, self.swaps = model, serving.revision, 0
         self._socket = socket.socket(socket.AF_UNIX)
@@ -50,9 +50,22 @@ class Publisher:
         if verdict.outcome != "accepted":
             raise RuntimeError(f"the server refused a revision: {verdict.reason}")
 
+    def swap_encoder(self, digest: str) -> None:
+        """Offers the head over a stored encoder, promotes it by hand, and waits until it serves.
+
+        Raises:
+            HonedError: The server refused it.
+        """
+        self._say(messages.Candidate(self._model, digest, self._revision, self._head))
+        verdict = self._hear(messages.Verdict)
+        self._client.promote(self._model, verdict.number)
+        states = self._hear(messages.Models).models
+        self._epoch = next(state.epoch for state in states if state.name == self._model)
+
     def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connections."""
         self._socket.close()
+        self._client.close()
 
     def _say(self, message: messages.Message) -> None:
         self._socket.sendall(messages.encode(message))

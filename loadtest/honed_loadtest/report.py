@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -43,6 +43,7 @@ class Document:
         machine: Processor, cores, memory, and the load average before.
         settings: How much was measured.
         results: What was found.
+        faults: Why it does not show the server; empty if it does.
     """
 
     figure: str
@@ -53,6 +54,7 @@ class Document:
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
     results: Mapping[str, Any]
+    faults: Sequence[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> Path:
         """Writes `<figure>.json` into the folder."""
@@ -136,6 +138,7 @@ def markdown(document: Document, tables: Iterable[Table]) -> str:
         f"{document.date[:10]}, commit `{document.commit[:12]}`, {of['cores']} x {of['cpu']}, "
         f"Python {at['python']}, onnxruntime {at['onnxruntime']}, grpcio {at['grpcio']}. "
         f"Made by `{document.command}`.",
+        *(f"\n**Not valid**: {fault}." for fault in document.faults),
     ]
     for table in tables:
         rule = ["---"] * len(table.columns)

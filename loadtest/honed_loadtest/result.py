@@ -43,6 +43,11 @@ def document(
         for run in runs
         for fault in run["invalid"]
     ]
+    faults += [
+        f"no rate that the search tried on {stage.name} held the bound"
+        for stage in stages
+        if stage.probes and not any(probe.held for probe in stage.probes)
+    ]
     if witness is not None and witness["client"]["errors"]:
         faults.append(f"{witness['client']['errors']} calls of {witness['generator']} failed")
     return {
@@ -57,6 +62,7 @@ def document(
         "arms": _arms(runs),
         "comparisons": list(comparisons),
         "loadgen": witness,
+        "search": [asdict(probe) for stage in stages for probe in stage.probes],
         "runs": list(runs),
     }
 
@@ -85,6 +91,7 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "loop": first["loop"],
         "offered_per_s": None if None in offered else spread(offered),
         "achieved_per_s": spread([run["achieved_per_s"] for run in runs]),
+        "client_cores": spread([run["client"]["cpu_cores"] for run in runs]),
         **{name: sum(run[name] for run in runs) for name in _COUNTS},
         **{name: _merged([run[name] for run in runs]) for name in _DISTRIBUTIONS},
     }

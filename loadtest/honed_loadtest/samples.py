@@ -13,8 +13,9 @@ SAMPLE = np.dtype([
     ("due", "<f8"),  # when it should be sent, in seconds from where counting begins
     ("sent", "<f8"),  # when it was
     ("ended", "<f8"),  # when its answer or error was there
-    ("status", "<i2"),  # gRPC status code of the call or of its one item; 0 is an answer
-    ("version", "<u8"),  # which answered
+    ("status", "<i2"),  # gRPC status code of the call or of a text of it; 0 is an answer
+    ("texts", "<i4"),  # how many of its texts were answered
+    ("version", "<u8"),  # which answered the first of them
     ("revision", "<u8"),
     ("queued_s", "<f8"),  # what the server says it waited for the engine
     ("computed_s", "<f8"),  # what it says that its batch took

@@ -15,6 +15,8 @@ from honed_loadtest.server import ServerProcess
 MODEL = "banking77"
 EXAMPLE = "support"
 _IMPORT = 256
+# Rows from which on the server finds out whether integers are as good, and how long that may take.
+_DECIDED_FROM, _DECIDED_S = 2000, 300
 
 
 class Servers:
@@ -47,12 +49,28 @@ class Servers:
             yield server
 
     @contextmanager
-    def learned(self, *flags: str) -> Iterator[ServerProcess]:
-        """A server whose model MODEL has learned the training rows of Banking77."""
+    def learned(
+        self, *flags: str, precision: str = "fp32", module: str = "honed_server.main"
+    ) -> Iterator[ServerProcess]:
+        """A server whose model MODEL has learned the training rows of Banking77.
+
+        Args:
+            flags: of the server.
+            precision: of its answers; "int8" only if it is among `precisions`.
+            module: what is started.
+        """
         home = self.new_home()
         shutil.copytree(self._learned_home, home)
-        with ServerProcess(home, "--no-example", *flags) as server:
+        setting = "auto" if precision == "int8" else "fp32"
+        own = ("--no-example", "--precision", setting)
+        with ServerProcess(home, *own, *flags, module=module) as server:
             yield server
+
+    @cached_property
+    def precisions(self) -> tuple[str, ...]:
+        """In what MODEL may answer, once it has learned: in float32, and perhaps in integers."""
+        with self.learned(precision="int8") as server, server.client() as client:
+            return ("fp32",) if client.get_model(MODEL).precision == "fp32" else ("fp32", "int8")
 
     @contextmanager
     def example(self, *flags: str) -> Iterator[ServerProcess]:
@@ -69,12 +87,21 @@ class Servers:
         rows = datasets.shuffled(self.banking.train, seed=self._seed)
         with self.empty() as server, server.client() as client:
             learn(client, MODEL, rows)
+            if len(rows) >= _DECIDED_FROM:
+                # Else each server over this home would find out by itself, while it is measured.
+                with client.watch(MODEL, timeout_s=_DECIDED_S) as events:
+                    next(None for _ in events if _decided(client))
         return server.home
 
     def new_home(self) -> Path:
         """A path for a data folder."""
         self._homes += 1
         return self._scratch / f"home-{self._homes}"
+
+
+def _decided(client: Client) -> bool:
+    """Whether it is known if MODEL may answer in integers."""
+    return any(decision.kind == "precision" for decision in client.list_decisions(MODEL))
 
 
 def learn(client: Client, model: str, rows: Sequence[Example]) -> float:

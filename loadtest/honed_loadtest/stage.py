@@ -13,6 +13,7 @@ from honed_loadtest.errors import BenchError
 from honed_loadtest.load import Job, Question, run_load
 from honed_loadtest.options import Options
 from honed_loadtest.profile import ClosedLoop, OpenLoop, Profile, parsed
+from honed_loadtest.search import Probe
 from honed_loadtest.server import ServerProcess
 from honed_loadtest.servers import EXAMPLE, MODEL, Servers
 
@@ -37,6 +38,7 @@ class Stage:
         own_peak_per_s: Answers a second of a closed loop that keeps the server as busy as it gets;
             None until it is needed.
         rivals: Other stages that must be offered the same load.
+        probes: What a search for the highest rate tried.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Stage:
     resources: ExitStack
     own_peak_per_s: float | None = None
     rivals: Sequence["Stage"] = ()
+    probes: Sequence[Probe] = ()
 
     def client(self) -> Client:
         """A client for everything but load; closed with the stage."""
@@ -131,7 +134,7 @@ def _started(
     flags = (*needed, *shlex.split(options.server_flags))
     try:
         labels: Sequence[Example] = servers.labels
-        server, model = resources.enter_context(servers.learned(*flags)), MODEL
+        server, model = resources.enter_context(servers.learned(*flags, precision="int8")), MODEL
     except DataMissing:
         server, model = resources.enter_context(servers.example(*flags)), EXAMPLE
         labels = _learned_by(server, model)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from honed_loadtest.report import Table, ranged
+from honed_loadtest.report import Table, number, ranged
 from honed_loadtest.result import Document
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -15,6 +15,8 @@ def tables(found: Document) -> list[Table]:
     """What is printed after a run."""
     shown = [_without_empty(_arms(found["arms"])), _runs(found["runs"])]
     shown += [_comparison(each) for each in found["comparisons"] if each["percentiles"]]
+    if found["search"]:
+        shown.append(_search(found["search"], found["settings"]["bound_ms"]))
     if found["loadgen"] is not None:
         shown.append(_generators(found["arms"][0], found["loadgen"]))
     return shown
@@ -34,13 +36,13 @@ def _arms(arms: Sequence[dict[str, Any]]) -> Table:
             _spread(arm["offered_per_s"]), _spread(arm["achieved_per_s"]),
             *_percentiles(arm["latency"]), _share(arm["refused"], arm["requests"]),
             _ms(arm["refusal"], "p99_ms"), _count(arm["failed"]),
-            _ms(arm["label_to_served"], "p99_ms"),
+            _ms(arm["label_to_served"], "p99_ms"), ranged(arm["client_cores"], 2),
         ]
         for arm in arms
     ]  # fmt: skip
     columns = [
         "arm", "server", "offered/s", "answers/s", *map(_named, _PERCENTILES),
-        "refused", "refusal p99 ms", "failed", "label to served p99 ms",
+        "refused", "refusal p99 ms", "failed", "label to served p99 ms", "client cores",
     ]  # fmt: skip
     return Table("Latency in ms, of all rounds", columns, rows)
 
@@ -76,15 +78,32 @@ def _comparison(found: dict[str, Any]) -> Table:
     return Table(f"Compared: medians and ranges, rounds: {found['rounds']}", columns, rows)
 
 
+def _search(probes: Sequence[dict[str, Any]], bound_ms: float) -> Table:
+    rows = [
+        [
+            probe["server"], number(probe["rate_per_s"]), number(probe["seconds"]),
+            "" if probe["p99_ms"] is None else number(probe["p99_ms"]), _count(probe["failed"]),
+            number(probe["client_cores"], 2), "yes" if probe["held"] else "no",
+        ]
+        for probe in probes
+    ]  # fmt: skip
+    columns = ["server", "offered/s", "seconds", "p99 ms", "failed", "client cores", "held"]
+    return Table(f"The highest rate whose p99 holds {bound_ms:g} ms", columns, rows)
+
+
 def _generators(arm: dict[str, Any], loadgen: dict[str, Any]) -> Table:
     rows = [
-        ["honed bench", _spread(arm["achieved_per_s"]), *_percentiles(arm["latency"]), ""],
+        [
+            "honed bench", _spread(arm["achieved_per_s"]), *_percentiles(arm["latency"]),
+            ranged(arm["client_cores"], 2), "",
+        ],
         [
             "MLPerf LoadGen", f"{loadgen['achieved_per_s']:.1f}",
-            *_percentiles(loadgen["latency"]), loadgen["result"],
+            *_percentiles(loadgen["latency"]), number(loadgen["client"]["cpu_cores"], 2),
+            loadgen["result"],
         ],
     ]  # fmt: skip
-    columns = ["generator", "answers/s", *map(_named, _PERCENTILES), "its verdict"]
+    columns = ["generator", "answers/s", *map(_named, _PERCENTILES), "client cores", "its verdict"]
     return Table("Two generators at one rate, latency in ms", columns, rows)
 
 

@@ -105,6 +105,14 @@ def test_a_scenario_measures_a_running_server(target, holds):
     holds(found)
 
 
+def test_the_highest_rate_that_holds_the_bound_is_searched_for(target):
+    _, found, _ = honed_bench("mlperf", *target, "--peak", 80, "--bound-ms", 5000)
+    tried = [probe["rate_per_s"] for probe in found["search"]]
+    assert all(probe["held"] for probe in found["search"])
+    assert tried[:3] == [40, 60, 70]
+    assert found["loadgen"]["offered_per_s"] == pytest.approx(tried[-1])
+
+
 def test_a_shape_is_offered_second_by_second(target):
     shape = ("--shape", "step:20x1,200x1")
     _, found, _ = honed_bench("steady", *target, *shape)

@@ -15,7 +15,7 @@ def outcome(latencies_s):
     samples = np.zeros(len(latencies_s), SAMPLE)
     samples["due"] = np.linspace(0, 20, len(samples), endpoint=False)
     samples["ended"] = samples["due"] + latencies_s
-    return Outcome(samples, len(samples), 20.0, 0.0, (0.1,))
+    return Outcome(samples, len(samples), 20.0, 0.0, (0.1,), len(samples))
 
 
 def drawn(seed, scale=0.02):

@@ -10,12 +10,36 @@ from honed_loadtest.figures.__main__ import main
 def small(tmp_path, small_encoder, small_data):
     small_data("banking77", 7)
     small_data("clinc150", 4)
+    small_data("medical_abstracts", 5)
     return tmp_path
 
 
 def closed_loop_beside_the_encoder(found):
-    assert found["closed"]["32"]["pooled"]["count"] > 20
-    assert found["encoder_alone"]["per_s"]["median"] > 0
+    assert found["closed"]["fp32"]["32"]["pooled"]["count"] > 20
+    assert found["encoder_alone"]["roofline_per_s"]["median"] > 0
+    assert 0 < found["closed"]["fp32"]["32"]["share_of_limit"]["median"] < 1
+
+
+def texts_that_came_together_cost_less(found):
+    assert found["calls"]["4"]["texts_per_s"]["median"] > 0
+    assert found["calls"]["4"]["outside_ms_a_text"]["median"] > 0
+
+
+def long_texts_are_encoded_both_ways(found):
+    assert found["tokens_a_text"] == 30  # 28 words and the special tokens
+    assert found["padded_over_packed"]["median"] > 0
+
+
+def useful_answers_under_overload_are_counted(found):
+    assert found["unary"]["offered_per_s"]["median"] > 5 * found["unary"]["peak_texts_per_s"]["low"]
+    throttled = found["unary, clients that throttle as the SDK does"]
+    for of in (found["stream"], throttled):
+        assert of["useful_texts_per_s"]["median"] > 0
+
+
+def models_are_asked_at_random(found):
+    assert found["models"] == 5
+    assert found["mix_over_one"]["median"] > 0
 
 
 def every_label_is_timed(found):
@@ -24,8 +48,14 @@ def every_label_is_timed(found):
 
 
 def heads_are_swapped(found):
-    assert found["offered"]["revisions_that_answered_per_s"]["median"] > 4
-    assert found["learned"]["revisions_that_answered_per_s"]["median"] > 1
+    assert found["heads"]["generations_that_answered_per_s"]["median"] > 4
+    assert found["encoders"]["swap"]["count"] >= 1
+    assert found["encoders"]["pss_mb_peak"] > 10
+
+
+def learning_is_paced_beside_the_load(found):
+    assert found["arms"]["training"]["trainer_cores"]["median"] > 0
+    assert found["arms"]["both"]["label_to_served"]["count"] >= 1
 
 
 def every_stream_is_learned(found):
@@ -34,14 +64,20 @@ def every_stream_is_learned(found):
 
 
 def both_processes_are_weighed(found):
-    assert found["memory"]["with the example"]["adapt"]["rss_mb"] > 10
+    assert found["memory"]["fp32, after load"]["adapt"]["rss_mb"] > 10
+    assert found["imports_ms"]["numpy"] > 0
     assert found["start_s"]["first, with the example"]["median"] > 0
 
 
 HOLDS = {
     "closed": closed_loop_beside_the_encoder,
+    "batch_rpc": texts_that_came_together_cost_less,
+    "long_texts": long_texts_are_encoded_both_ways,
+    "overload": useful_answers_under_overload_are_counted,
+    "many_models": models_are_asked_at_random,
     "label_to_served": every_label_is_timed,
     "swap": heads_are_swapped,
+    "beside": learning_is_paced_beside_the_load,
     "stream": every_stream_is_learned,
     "footprint": both_processes_are_weighed,
 }

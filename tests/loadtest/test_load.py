@@ -161,3 +161,68 @@ def test_results_add_up():
     assert opened.failures == {"UNAVAILABLE": 1}
     closed = Outcome.of([one, other], closed=True)
     assert closed.latencies_s.tolist() == pytest.approx([0.2, 0.25, 0.25])
+
+
+def answer_all(request):
+    found = pb.PredictResponse(request_id=request.request_id)
+    for text in request.texts:
+        item = found.items.add()
+        if text == "c":
+            item.error.CopyFrom(status("INVALID_ARGUMENT", "no"))
+        else:
+            item.prediction.version = 3
+    return found
+
+
+def test_many_texts_a_request_are_counted_one_by_one(server):
+    server.on("Inference.Predict", answer_all)
+    questions = [("m", text) for text in "abacd"]
+    job = replace(JOB, target=server.target, questions=questions, texts=2, warm_s=0, processes=1)
+    outcome = run_load(replace(job, profile=Trace((0.0, 0.05, 0.1))))
+    assert [list(each.texts) for each in server.requests("Inference.Predict")] == [
+        ["a", "b"], ["a", "c"], ["d", "a"]
+    ]  # fmt: skip
+    assert outcome.samples["texts"].tolist() == [2, 1, 2]
+    assert (len(outcome.answers), outcome.failures) == (2, {"INVALID_ARGUMENT": 1})
+
+
+def test_a_stream_carries_the_same_job(server):
+    server.on("Inference.PredictStream", lambda requests: map(answer_all, requests))
+    profile = Trace(tuple(n / 100 for n in range(20)))
+    job = replace(JOB, target=server.target, profile=profile, warm_s=0, stream=True)
+    outcome = run_load(replace(job, questions=[("m", "a"), ("m", "b")]))
+    assert (outcome.finished, outcome.failures) == (20, {})
+    assert len(server.received) == 2  # one call of each process
+
+
+def test_what_finds_a_stream_full_is_refused_by_the_client(server):
+    def never(requests):
+        yield from (answer_all(each) for each in requests if each.texts == ["z"])
+
+    server.on("Inference.PredictStream", never)
+    profile = Trace(tuple(n / 1000 for n in range(100)))
+    job = replace(JOB, target=server.target, profile=profile, warm_s=0, stream=True, processes=1)
+    outcome = run_load(replace(job, timeout_s=0.5))
+    assert outcome.failures == {"RESOURCE_EXHAUSTED": 36, "DEADLINE_EXCEEDED": 64}
+
+
+@pytest.mark.parametrize(("throttle", "least", "most"), [(False, 500, 500), (True, 4, 200)])
+def test_clients_may_hold_back_what_would_be_refused(server, throttle, least, most):
+    server.on("Inference.Predict", Fault(status("RESOURCE_EXHAUSTED", "full", "QUEUE_FULL")))
+    profile = Trace(tuple(n / 500 for n in range(500)))
+    job = replace(JOB, target=server.target, profile=profile, warm_s=0, throttle=throttle)
+    assert run_load(job).failures == {"RESOURCE_EXHAUSTED": 500}
+    assert least <= len(server.received) <= most
+
+
+def test_a_run_without_hope_ends_early(server):
+    def slowly(request):
+        time.sleep(0.05)
+        return answer(request)
+
+    server.on("Inference.Predict", slowly)
+    profile = OpenLoop.steady(50, 60)
+    job = replace(JOB, target=server.target, profile=profile, warm_s=0, bound_s=0.01, processes=1)
+    outcome = run_load(job)
+    assert outcome.seconds < 30
+    assert (outcome.latencies_s > 0.01).sum() > 30

@@ -47,6 +47,7 @@ def result():
     arm = {
         "arm": "steady </script>", "server": "own server", "rounds": 1, "loop": "open",
         "offered_per_s": spread, "achieved_per_s": spread, "latency": latency, **counts, **others,
+        "client_cores": spread,
     }  # fmt: skip
     second = {
         "second": 0,
@@ -69,6 +70,7 @@ def result():
         "machine": {"cores": 2, "cpu": "some"}, "settings": {"seconds": 2.0},
         "servers": [{"name": "own server", "own": True, "peak_per_s": 50.0}],
         "invalid": True, "why": ["too late"], "arms": [arm], "runs": [run], "loadgen": None,
+        "search": None,
         "comparisons": [
             {"first": "a", "second": "b", "rounds": 1, "percentiles": {"p50_ms": compared}}
         ],

@@ -13,7 +13,7 @@ def outcome(late_s=0.0, busy=(0.1,), answered=True):
     samples["sent"] = samples["due"] + late_s
     samples["ended"] = samples["sent"] + 0.01
     samples["status"] = 0 if answered else 14
-    return Outcome(samples, 1000, 10.0, 0.0, tuple(10 * share for share in busy))
+    return Outcome(samples, 1000, 10.0, 0.0, tuple(10 * share for share in busy), 1000)
 
 
 def test_clients_that_keep_up_are_no_fault():

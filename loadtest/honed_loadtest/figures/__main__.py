@@ -19,7 +19,21 @@ from typing import Any
 from honed_loadtest import report
 from honed_loadtest.bench import Bench, Plan
 from honed_loadtest.datasets import DataMissing
-from honed_loadtest.figures import closed, footprint, label_to_served, own_model, stream, swap
+from honed_loadtest.figures import (
+    batch_rpc,
+    beside,
+    closed,
+    footprint,
+    label_to_served,
+    long_texts,
+    many_models,
+    overload,
+    own_model,
+    stream,
+    swap,
+)
+from honed_loadtest.peers import results as peers
+from honed_loadtest.peers.plot import svg
 
 _DOCS = Path(__file__).parents[3] / "docs"
 
@@ -40,8 +54,13 @@ class Figure:
 
 FIGURES = {
     "closed": Figure.of(closed),
+    "batch_rpc": Figure.of(batch_rpc),
+    "long_texts": Figure.of(long_texts),
+    "overload": Figure.of(overload),
+    "many_models": Figure.of(many_models),
     "label_to_served": Figure.of(label_to_served),
     "swap": Figure.of(swap),
+    "beside": Figure.of(beside),
     "stream": Figure.of(stream),
     "own_model": Figure.of(own_model),
     "footprint": Figure.of(footprint),
@@ -51,6 +70,7 @@ FIGURES = {
 def measure(name: str, bench: Bench, command: str) -> report.Document:
     """Measures one figure."""
     figure, machine, commit = FIGURES[name], report.machine(), report.commit()
+    bench.faults.clear()
     results = figure.run(bench)
     return report.Document(
         figure=name,
@@ -61,6 +81,7 @@ def measure(name: str, bench: Bench, command: str) -> report.Document:
         machine=machine,
         settings=bench.settings() | dict(figure.settings),
         results=results,
+        faults=list(bench.faults),
     )
 
 
@@ -72,8 +93,18 @@ def render(results: Path, page: Path) -> None:
         if path.exists():
             document = report.Document.read(path)
             sections.append(report.markdown(document, figure.tables(document.results)))
+    if (results / "peers.json").exists():
+        sections.append(_beside_peers(results / "peers.json", page))
     text = report.put_between_markers(page.read_text(), "\n\n".join(sections))
     page.write_text(text)
+
+
+def _beside_peers(path: Path, page: Path) -> str:
+    """The section of what `make bench-peers` measured; draws its picture beside the page."""
+    document = report.Document.read(path)
+    page.with_name("peers.svg").write_text(svg(document.results))
+    section = report.markdown(document, peers.tables(document.results))
+    return f"{section}\n\n![Answers a second of each server](peers.svg)"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
-"""Two load generators, one rate: ours, then MLPerf LoadGen in its server scenario.
+"""MLPerf's server scenario: the highest rate that holds a p99 bound, then a second opinion on it.
 
-LoadGen (mlcommons/inference) makes its own Poisson schedule and measures from it, so that agreement
-of the two shows that neither is what was measured.
+Unless a rate is given it is searched for (`search.py`). Then two load generators offer that rate:
+ours, and MLPerf LoadGen (mlcommons/inference), which makes its own Poisson schedule and measures
+from it, so that agreement of the two shows that neither is what was measured.
 """
 
 import json
@@ -10,11 +11,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from honed_loadtest.arm import Arm, Scenario
 from honed_loadtest.errors import BenchError
+from honed_loadtest.load import run_load
+from honed_loadtest.profile import OpenLoop
+from honed_loadtest.search import Probe, highest
 from honed_loadtest.stage import Stage
 
 # What the summary says -> milliseconds, from nanoseconds.
@@ -32,7 +37,22 @@ _LATENCIES = {
 def _arms(stage: Stage) -> Sequence[Arm]:
     if stage.options.shape:
         raise BenchError("LoadGen offers one rate: leave --shape out")
+    if stage.options.rate_per_s is None:
+        _search(stage)
     return [Arm("honed bench", stage, stage.job(stage.profile()))]
+
+
+def _search(stage: Stage) -> None:
+    """Finds the rate, and goes on with it as if it had been given."""
+    options, bound_s = stage.options, stage.options.bound_ms / 1e3
+
+    def attempt(rate_per_s: float) -> Probe:
+        job = stage.job(OpenLoop.steady(rate_per_s, options.seconds))
+        return Probe.of(stage.name, rate_per_s, run_load(replace(job, bound_s=bound_s)), bound_s)
+
+    stage.probes = highest(attempt, stage.measured_peak())
+    held = [probe.rate_per_s for probe in stage.probes if probe.held]
+    stage.options = replace(options, rate_per_s=max(held, default=stage.probes[-1].rate_per_s))
 
 
 def _loadgen(stage: Stage) -> dict[str, Any]:
@@ -78,5 +98,7 @@ def described(summary: str) -> dict[str, Any]:
 
 
 SCENARIO = Scenario(
-    "open loop by two generators: ours, and MLPerf LoadGen", _arms, witness=_loadgen
+    "the highest rate that holds a p99 bound, by ours and by MLPerf LoadGen",
+    _arms,
+    witness=_loadgen,
 )
