@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The kernels (and with them torch) only where an NVIDIA GPU answers.
 EXTRAS := server$(shell nvidia-smi -L >/dev/null 2>&1 && echo ,kernels)
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test test-long check format proto docs bench clean
+.PHONY: help serve demo setup test test-long check format proto docs bench bench-peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,5 +50,7 @@ docs: $(VENV)/dev.stamp ## build the documentation into build/site; warnings are
 	@echo "open build/site/index.html"
 bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
 	@$(BIN)/python -m honed_loadtest.figures
+bench-peers: $(VENV)/dev.stamp ## the same beside other servers, each in an environment of its own
+	@TORCH='$(TORCH)' $(BIN)/python -m honed_loadtest.peers
 clean: ## remove what make made
 	rm -rf $(VENV) build dist
