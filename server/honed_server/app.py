@@ -137,7 +137,7 @@ class Server:
         parts.push_async_callback(self.health.stop)
         await load_models(catalogue, shelf)
         await self._start_learning(lifecycle)
-        services = self._services(creation, lifecycle)
+        services = self._services(shelf, creation, lifecycle)
         ready_s = config.ready_ms / 1000
         if config.example and not self._stores.registry.models():
             await create_example(creation, services.feedback)
@@ -161,10 +161,9 @@ class Server:
         parts.push_async_callback(self._supervisor.close)
         parts.push_async_callback(self._save, lifecycle)
 
-    def _services(self, creation: Creation, lifecycle: Lifecycle) -> Services:
+    def _services(self, shelf: Shelf, creation: Creation, lifecycle: Lifecycle) -> Services:
         config, catalogue, predictions = self._config, self.catalogue, self._stores.predictions
         forgetting = Forgetting(catalogue, lifecycle, predictions)
-        shelf = Shelf(catalogue)
         uploads = Uploads(config.home, self._importer, max_bytes=config.max_checkpoint_bytes)
         deadline_s = config.default_deadline_ms / 1000
         return Services(
