@@ -36,7 +36,8 @@ class _Encoder:
     def __init__(self, files: EncoderFiles, texts: list[str]) -> None:
         self._architecture = files.architecture
         self._rows = [tokens.ids for tokens in Tokenizer(files).tokenise(texts)]
-        self._encoder = OnnxEncoder(files).widened(len(os.sched_getaffinity(0)))
+        self._encoder = OnnxEncoder(files)
+        self._encoder.widen(len(os.sched_getaffinity(0)))
         for lone in (False, True):
             self._encoder.encode(self._rows[:2], lone=lone)
 

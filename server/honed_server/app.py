@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from honed_adapt.messages import Load
 from honed_adapt.store_errors import StoreError
 from honed_server.admission import Admission, Limits
 from honed_server.batcher import Answer, Batch, BatchQueue
@@ -53,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 # A tenth of a core beside busy workers: a swap is not felt, and is over within seconds.
 _YIELDING_NICE = 10
+# Share of the engine that must be free for what is made at the price of serving.
+_NEARLY_IDLE = 0.8
 
 # Longest time that an answer waits to be logged on disk together with others.
 _FLUSH_S = 0.05
@@ -150,7 +153,13 @@ class Server:
         socket = socket_path(config.home)
         link = AdaptLink(socket, catalogue, lifecycle)
         catalogue.tell_adapt = link.tell
-        self._pressure = Pressure(config.workers, lambda: self._admission.requests, link.report)
+
+        def tell(load: Load) -> None:
+            link.report(load)
+            if load.idle >= _NEARLY_IDLE:
+                catalogue.pool.widen()
+
+        self._pressure = Pressure(config.workers, lambda: self._admission.requests, tell)
         await link.start()
         parts.push_async_callback(link.close)
         self._supervisor = Supervisor(config, socket, self.metrics)

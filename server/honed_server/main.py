@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from honed_server.config import ConfigError, ServerConfig, load_config
+from honed_server.heap import limit_arenas
 from honed_server.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def run(argv: Sequence[str], prepare: Callable[["Server"], None] = lambda _: Non
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Else gRPC's core writes lines of its own form into the log; its errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    limit_arenas()
     from honed_server.home import StartError
 
     try:

@@ -8,7 +8,6 @@ per core, and one copy of the weights: docs/measurements.md); a wide session may
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 
 import numpy as np
 import onnxruntime
@@ -36,14 +35,12 @@ class OnnxEncoder:
         self._files = files
         self._session = self._wide = _session(files, threads=1)
 
-    def widened(self, threads: int) -> OnnxEncoder:
-        """The same encoder with a session of more threads beside this one's, for lone batches.
+    def widen(self, threads: int) -> None:
+        """Gives lone batches a session of so many threads; 1 takes it away. Workers may be running.
 
         The session packs the layers' weights again (42 MB for MiniLM); all else is shared.
         """
-        encoder = copy(self)
-        encoder._wide = _session(self._files, threads)
-        return encoder
+        self._wide = _session(self._files, threads) if threads > 1 else self._session
 
     def encode(
         self, rows: Sequence[NDArray[np.int64]], *, lone: bool = False
@@ -54,7 +51,7 @@ class OnnxEncoder:
 
         Args:
             rows: token ids of each text, int64 (tokens,), none empty.
-            lone: that the other cores are idle; a widened encoder then uses them.
+            lone: that the other cores are idle; an encoder that was widened then uses them.
 
         Returns:
             float32 (rows, hidden).

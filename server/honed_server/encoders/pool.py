@@ -6,13 +6,11 @@ In memory are the encoders that serve and one more.
 """
 
 import asyncio
-import ctypes
 import re
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from honed_adapt.encoder_store import (
     open_encoder,
 )
 from honed_adapt.integers import open_integers
-from honed_server import validate
+from honed_server import heap, validate
 from honed_server.cost import CostModel
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.encoders.timing import measure, measure_beside, wide_gain
@@ -38,8 +36,6 @@ Vectors = NDArray[np.float32]
 # A wide session costs memory, and a core while it spins: it must be this much faster.
 _LEAST_GAIN = 1.1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# glibc keeps what is freed in each thread's arena: four swaps would take the memory of four.
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)
 
 
 class EncoderPool:
@@ -69,7 +65,8 @@ class EncoderPool:
         self._executor = executor
         self._in_use = in_use
         self._cores = cores
-        self._widen = False
+        self._wide_threads = 1
+        self._narrow: weakref.WeakSet[OnnxEncoder] = weakref.WeakSet()
         self._sized = sized
         self._loaded: dict[EncoderKey, LoadedEncoder] = {}
         self._loading = asyncio.Lock()
@@ -110,6 +107,15 @@ class EncoderPool:
         used = self._in_use()
         self._loaded = {key: one for key, one in self._loaded.items() if key in used}
 
+    def widen(self) -> None:
+        """Makes the wide sessions that are missing; call it when serving is nearly idle.
+
+        A session's threads keep the priority of the thread that made them, and these will serve:
+        so it cannot be made by the loader, and it is not missed while requests rarely come alone.
+        """
+        while self._narrow:
+            self._executor.submit(self._narrow.pop().widen, self._wide_threads)
+
     async def _load(self, digest: str, precision: Precision) -> LoadedEncoder:
         loop = asyncio.get_running_loop()
         opening = open_integers if precision == "int8" else open_encoder
@@ -124,10 +130,7 @@ class EncoderPool:
             encoder, cost = await loop.run_in_executor(self._executor, self._first, files)
         else:
             encoder, cost = await loop.run_in_executor(self._loader, _later, files, known)
-            if self._widen:
-                # Its threads keep the priority of the one that made them, and they will serve.
-                widened = partial(encoder.widened, self._cores)
-                encoder = await loop.run_in_executor(self._executor, widened)
+            self._narrow.add(encoder)
         weakref.finalize(encoder, self._freed).atexit = False
         return LoadedEncoder(encoder, tokenizer, cost)
 
@@ -136,16 +139,18 @@ class EncoderPool:
         encoder = OnnxEncoder(files)
         cost = self._sized(measure(encoder, self._cores))
         if self._cores > 1:
-            wide = encoder.widened(self._cores)
-            self._widen = wide_gain(encoder, wide) >= _LEAST_GAIN
-            encoder = wide if self._widen else encoder
+            encoder.widen(self._cores)
+            if wide_gain(encoder) >= _LEAST_GAIN:
+                self._wide_threads = self._cores
+            else:
+                encoder.widen(1)
         return encoder, cost
 
     def _freed(self) -> None:
         """The last batch of an encoder is done: gives its memory back to the system."""
         with suppress(RuntimeError):  # after the server's end the process gives all of it back
             # Trimming holds the locks of all arenas: a thread that yields would make others wait.
-            self._executor.submit(_trim, 0)
+            self._executor.submit(heap.trim)
 
 
 def _later(files: EncoderFiles, known: LoadedEncoder) -> tuple[OnnxEncoder, CostModel]:

@@ -70,16 +70,11 @@ def measure_beside(encoder: Encoder, known: Encoder, cost: CostModel) -> CostMod
     return cost.scaled(new / old)
 
 
-def wide_gain(narrow: Encoder, wide: Encoder) -> float:
-    """How many times faster a lone short text is on the session of all cores than on that of one.
-
-    Args:
-        narrow: The encoder as workers share it.
-        wide: The same, with a session for lone batches.
-    """
+def wide_gain(encoder: Encoder) -> float:
+    """How many times faster a short text is when the encoder knows that it is alone."""
     rows = _rows(_LONE_TOKENS, 1)
     alone_s, wide_s = _in_turn(
-        lambda: narrow.encode(rows), lambda: wide.encode(rows, lone=True), _LONE_PAIRS
+        lambda: encoder.encode(rows), lambda: encoder.encode(rows, lone=True), _LONE_PAIRS
     )
     return alone_s / wide_s
 
