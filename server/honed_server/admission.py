@@ -5,12 +5,12 @@ unreachable (deadline-aware admission; Clockwork, OSDI 2020). The forecast comes
 costs of the encoder, corrected by what runs and replies take of late.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from honed_server.batcher import BatchQueue
+from honed_server.batcher import BatchQueue, Request
 from honed_server.cost import CostModel
 from honed_server.errors import DeadlinePassed, Overloaded
-from honed_server.fairness import Priority
 
 # Of the time that is left, what is kept for the way back; and how many mean returns more.
 _ANSWER_SHARE, _RETURNS = 0.05, 2.0
@@ -48,55 +48,36 @@ class Admission:
         self.requests = 0
         self.tokens = 0
 
-    def admit(
-        self,
-        tokens: int,
-        remaining_s: float,
-        cost: CostModel,
-        *,
-        longest: int = 0,
-        priority: Priority = Priority.INTERACTIVE,
-        tenant: str = "",
-    ) -> None:
+    def admit(self, request: Request, sizes: Sequence[int], cost: CostModel, now: float) -> None:
         """Counts a request in, or raises as `check` does."""
-        self.check(tokens, remaining_s, cost, longest=longest, priority=priority, tenant=tenant)
+        self.check(request, sizes, cost, now)
         self.requests += 1
-        self.tokens += tokens
+        self.tokens += sum(sizes)
 
-    def check(
-        self,
-        tokens_at_least: int,
-        remaining_s: float,
-        cost: CostModel,
-        *,
-        longest: int = 0,
-        priority: Priority = Priority.INTERACTIVE,
-        tenant: str = "",
-    ) -> None:
+    def check(self, request: Request, sizes: Sequence[int], cost: CostModel, now: float) -> None:
         """Raises if a request cannot be answered; counts nothing, so that it may be asked early.
 
         Args:
-            tokens_at_least: Tokens of the request; before tokenising, a lower bound.
-            remaining_s: Seconds until its deadline.
+            request: What is asked.
+            sizes: Tokens of each of its texts; before tokenising, lower bounds.
             cost: What its encoder's runs cost.
-            longest: Tokens of its longest text, if known.
-            priority: Of the request.
-            tenant: Whose it is.
+            now: Seconds of the request's clock.
 
         Raises:
             DeadlinePassed: Nothing of the deadline is left.
             Overloaded: The queue is full, or the backlog cannot be worked off before the deadline.
         """
+        tokens, remaining_s = sum(sizes), request.deadline - now
         if remaining_s <= 0:
             raise DeadlinePassed("the deadline had passed on arrival; allow more time")
-        ahead_s = self._queue.ahead_s(priority, tenant, tokens_at_least * cost.token_s)
-        needs_s = self._needs_s(tokens_at_least, longest, cost, ahead_s)
+        ahead_s = self._queue.ahead_s(request.priority, request.tenant, tokens * cost.token_s)
+        needs_s = self._needs_s(tokens, max(sizes), cost, ahead_s)
         if self.requests >= self._limits.max_requests:
             raise Overloaded(
                 f"{self.requests} requests are queued already; try again after the hinted delay",
                 retry_after_s=max(needs_s, _LEAST_RETRY_S),
             )
-        if self.tokens and self.tokens + tokens_at_least > self._limits.max_tokens:
+        if self.tokens and self.tokens + tokens > self._limits.max_tokens:
             raise Overloaded(
                 f"{self.tokens} tokens are queued already; send less or try again",
                 reason="QUEUE_TOKENS",
@@ -112,10 +93,10 @@ class Admission:
                 retry_after_s=needs_s - usable_s + _LEAST_RETRY_S,
             )
 
-    def release(self, tokens: int) -> None:
+    def release(self, sizes: Sequence[int]) -> None:
         """Counts a request out again, answered or not."""
         self.requests -= 1
-        self.tokens -= tokens
+        self.tokens -= sum(sizes)
 
     def observe(self, return_s: float) -> None:
         """Learns how long the outcomes of a batch waited for the event loop."""

@@ -122,10 +122,8 @@ class InferenceService:
         if not texts:
             return []
         # What is refused shall have cost as little as can be; tokenising may take a core second.
-        self._admission.check(
-            len(texts) * (tokenizer.special_tokens + 1), asked.deadline - monotonic(), loaded.cost,
-            priority=asked.priority, tenant=asked.tenant,
-        )  # fmt: skip
+        least = [tokenizer.special_tokens + 1] * len(texts)
+        self._admission.check(asked, least, loaded.cost, monotonic())
         if sum(map(len, texts)) <= _INLINE_BYTES:
             return tokenizer.tokenise(texts)
         loop = asyncio.get_running_loop()
@@ -140,11 +138,7 @@ class InferenceService:
     ) -> None:
         """Admits the rows, waits for the engine, and gives up when the caller does."""
         sizes = [row.ids.size for row in rows]
-        size = sum(sizes)
-        self._admission.admit(
-            size, asked.deadline - monotonic(), loaded.cost,
-            longest=max(sizes), priority=asked.priority, tenant=asked.tenant,
-        )  # fmt: skip
+        self._admission.admit(asked, sizes, loaded.cost, monotonic())
         try:
             self._queue.append(rows)
             # No timer: gRPC cancels the handler at the caller's deadline, and the engine fails rows
@@ -154,7 +148,7 @@ class InferenceService:
                 raise DeadlinePassed("the deadline passed before the answer was computed")
         finally:
             asked.abandoned = True
-            self._admission.release(size)
+            self._admission.release(sizes)
 
 
 def _asked(request: pb.PredictRequest, call: Call, done: asyncio.Future[None]) -> Request:

@@ -111,20 +111,17 @@ class Simulator:
         heappush(self._events, (time_s, self._numbered, happen))
 
     def _arrive(self, arrival: Arrival) -> None:
-        size, cost = sum(arrival.tokens), self._generation.loaded.cost
-        try:
-            self._admission.admit(
-                size, arrival.deadline_s, cost, longest=max(arrival.tokens),
-                priority=arrival.priority, tenant=arrival.tenant,
-            )  # fmt: skip
-        except Overloaded:
-            self._run.fates.append(Fate(arrival, "refused", 0.0))
-            return
         deadline = self._now + arrival.deadline_s
         request: Request = Request(
             _MODEL, len(arrival.tokens), 1, False, False, self._now, deadline,
             lambda: self._settled(request, arrival), arrival.priority, arrival.tenant,
         )  # fmt: skip
+        try:
+            cost = self._generation.loaded.cost
+            self._admission.admit(request, arrival.tokens, cost, self._now)
+        except Overloaded:
+            self._run.fates.append(Fate(arrival, "refused", 0.0))
+            return
         self._at(deadline, lambda: self._settled(request, arrival, late=True))
         self._queue.append(
             [
@@ -138,7 +135,7 @@ class Simulator:
         if request.abandoned:
             return
         request.abandoned = True
-        self._admission.release(sum(arrival.tokens))
+        self._admission.release(arrival.tokens)
         failed = any(isinstance(each, ServingError) for each in request.outcomes.values())
         status = "late" if late else "expired" if failed else "answered"
         self._run.fates.append(Fate(arrival, status, self._now - request.admitted))

@@ -1,9 +1,12 @@
 """Every figure is measured end to end, quickly, with small texts and a small encoder."""
 
+import importlib
+import pkgutil
+
 import pytest
 
-from honed_loadtest import report
-from honed_loadtest.figures.__main__ import main
+from honed_loadtest import figures, report
+from honed_loadtest.figures.__main__ import FIGURES, main
 
 
 @pytest.fixture
@@ -42,6 +45,11 @@ def models_are_asked_at_random(found):
     assert found["mix_over_one"]["median"] > 0
 
 
+def each_way_in_has_its_cost(found):
+    assert set(found) == {"alone", "unary", "streamed", "batched"}
+    assert found["batched"]["server_cpu_ms_a_text"]["median"] > 0
+
+
 def every_label_is_timed(found):
     assert found["idle"]["answer"]["count"] == found["loaded"]["answer"]["count"] == 12
     assert found["idle"]["wait"]["count"] >= 1
@@ -75,6 +83,7 @@ HOLDS = {
     "long_texts": long_texts_are_encoded_both_ways,
     "overload": useful_answers_under_overload_are_counted,
     "many_models": models_are_asked_at_random,
+    "front_end": each_way_in_has_its_cost,
     "label_to_served": every_label_is_timed,
     "swap": heads_are_swapped,
     "beside": learning_is_paced_beside_the_load,
@@ -92,6 +101,12 @@ def test_all_figures_are_measured_and_rendered(small, capsys):
     assert main(["--render", "--output", str(results), "--page", str(page)]) == 0
     assert all(f"### {name}\n" in page.read_text() for name in HOLDS)
     assert "Closed loop" in capsys.readouterr().out
+
+
+def test_every_figure_can_be_asked_for():
+    names = {name for _, name, _ in pkgutil.iter_modules(figures.__path__) if name != "__main__"}
+    modules = {name: importlib.import_module(f"{figures.__name__}.{name}") for name in names}
+    assert set(FIGURES) == {name for name, module in modules.items() if hasattr(module, "run")}
 
 
 def test_missing_data_is_one_sentence(tmp_path, monkeypatch, capsys):
