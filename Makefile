@@ -7,10 +7,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The kernels (and with them torch) only where an NVIDIA GPU answers.
 EXTRAS := server$(shell nvidia-smi -L >/dev/null 2>&1 && echo ,kernels)
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test test-long check format proto docs bench bench-peers clean
+.PHONY: help serve demo setup test test-long check format proto docs bench bench-peers kernels-report clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/serve.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,5 +52,7 @@ bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
 	@$(BIN)/python -m honed_loadtest.figures
 bench-peers: $(VENV)/dev.stamp ## the same beside other servers, each in an environment of its own
 	@TORCH='$(TORCH)' $(BIN)/python -m honed_loadtest.peers
+kernels-report: $(VENV)/dev.stamp ## compile all kernels for seven architectures; fail on a broken budget
+	@$(BIN)/python -m honed_kernels.aot --check
 clean: ## remove what make made
 	rm -rf $(VENV) build dist

@@ -25,6 +25,7 @@ SHOWN = {"output", "text", "toml", "ini"}
 NOT_RUN = {
     "README.md": 3,
     "docs/command-line.md": 1,
+    "docs/kernels.md": 2,
     "docs/load-testing.md": 2,
     "docs/operations.md": 1,
     "examples/README.md": 2,

@@ -1,1 +1,1 @@
-"""Fused classification heads: the reference, the NumPy path and (later) the Triton kernels."""
+"""Fused classification heads: the references, the NumPy path and the Triton kernels."""

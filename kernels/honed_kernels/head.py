@@ -33,7 +33,7 @@ class HeadNotFinite(ArithmeticError):
         self.head_id = head_id
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class HeadWeights:
     """What a row is multiplied with: probability = softmax((x @ weight.T + bias) / temperature).
 

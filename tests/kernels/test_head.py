@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from honed_kernels import reference
 from honed_kernels.head import HeadNotFinite, HeadOutput, HeadWeights, grouped_head
+from honed_kernels.reference import heads as reference
 
 HIDDEN = 384  # MiniLM
 
