@@ -15,20 +15,21 @@ from typing import Any
 from honed import Client
 from honed_server.app import Server
 from honed_server.config import ServerConfig
+from honed_server.encoders.devices import Device
 
 READY = re.compile(r"gRPC on (\S+?:\d+), metrics and health on http://127.0.0.1:(\d+)")
 
 
 class RunningServer:
-    """A server in a thread of this process."""
+    """A server in a thread of this process, `on` a device that the settings cannot name."""
 
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, on: Device | None = None, **settings: Any) -> None:
         self.config = ServerConfig(home=home, **{"port": 0, "http_port": 0, **settings})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         try:
-            self.server = self.run(Server.start(self.config))
+            self.server = self.run(Server.start(self.config, device=on))
         except BaseException:
             self._end_loop()
             raise
@@ -55,8 +56,8 @@ class RunningServer:
 
 
 @contextmanager
-def running(home: Path, **settings: Any) -> Iterator[RunningServer]:
-    server = RunningServer(home, **settings)
+def running(home: Path, on: Device | None = None, **settings: Any) -> Iterator[RunningServer]:
+    server = RunningServer(home, on, **settings)
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ one. Like `encoder_alone.py` it is a process of its own, because it imports the 
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from honed_kernels.head import HeadOutput, HeadWeights
     from honed_server.app import Server
 
 _RUN_S = 0.001
@@ -37,6 +39,25 @@ class WaitingEncoder:
 
         time.sleep(_RUN_S)
         return np.zeros((len(rows), self.hidden), np.float32)
+
+    def answer(
+        self,
+        rows: "list[NDArray[np.int64]]",
+        heads: "Sequence[HeadWeights]",
+        head_id: "NDArray[np.int64]",
+        *,
+        top_k: Sequence[int],
+        logits: bool = False,
+        lone: bool = False,
+    ) -> "tuple[HeadOutput, NDArray[np.float32]]":
+        """What the heads make of zeros, and the zeros."""
+        from honed_kernels.head import grouped_head
+
+        vectors = self.encode(rows, lone=lone)
+        return grouped_head(vectors, head_id, heads, top_k=top_k, logits=logits), vectors
+
+    def widen(self, threads: int) -> None:
+        """Nothing: it waits on any number of cores."""
 
 
 def _without_encoder(server: "Server") -> None:

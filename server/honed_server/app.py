@@ -17,6 +17,7 @@ from honed_server.batcher import Answer, Batch, BatchQueue
 from honed_server.catalogue import Catalogue
 from honed_server.config import ServerConfig
 from honed_server.creation import Creation
+from honed_server.encoders.devices import Device, find_device
 from honed_server.encoders.pool import EncoderPool
 from honed_server.engine import Delivery, Engine
 from honed_server.errors import ServingError
@@ -42,6 +43,7 @@ from honed_server.metrics import Metrics
 from honed_server.models_service import ModelsService
 from honed_server.predictions import PredictionRow
 from honed_server.pressure import Pressure
+from honed_server.recall import Recall
 from honed_server.replay import Replays
 from honed_server.rpc import Edge
 from honed_server.service import InferenceService
@@ -64,8 +66,11 @@ _FLUSH_S = 0.05
 class Server:
     """A running server. Made by `start`, ended by `close`; `parts` ends what has started."""
 
-    def __init__(self, config: ServerConfig, stores: Stores, parts: AsyncExitStack) -> None:
+    def __init__(
+        self, config: ServerConfig, device: Device, stores: Stores, parts: AsyncExitStack
+    ) -> None:
         self._config = config
+        self._workers = device.workers
         self._stores = stores
         self._parts = parts
         self.crashed = False
@@ -76,16 +81,19 @@ class Server:
         self._importer = ThreadPoolExecutor(1, "importer", os.nice, (_YIELDING_NICE,))
         self._loader = ThreadPoolExecutor(1, "encoder-loader", os.nice, (_YIELDING_NICE,))
         self._table = GenerationTable()
-        self._queue = BatchQueue(lambda: self._table.current, workers=config.workers)
+        self._queue = BatchQueue(lambda: self._table.current, workers=device.workers)
         limits = Limits(config.max_queued_requests, config.max_queued_tokens)
-        self._admission = Admission(limits, self._queue, config.workers)
+        self._admission = Admission(limits, self._queue, device.workers)
+        cache_bytes = config.embedding_cache_mb << 20
+        self._recall = Recall(self._table, cache_bytes, self._executor, self.metrics)
         pool = EncoderPool(
-            config.home, self._loader, self._executor, self._encoders_in_use, config.workers,
+            config.home, self._loader, self._executor, self._encoders_in_use, device,
             lambda cost: cost.sized(config.max_batch_tokens, config.min_batch_tokens),
         )  # fmt: skip
         self.catalogue = Catalogue(
             config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics,
-            guard_items=config.anchor_guard_items, integers=config.precision == "auto",
+            guard_items=config.anchor_guard_items,
+            integers=device.integers and config.precision == "auto",
         )  # fmt: skip
         self.health = Health(self.catalogue)
         self.metrics.queued_tokens.set_function(lambda: self._admission.tokens)
@@ -93,19 +101,27 @@ class Server:
 
     @classmethod
     async def start(
-        cls, config: ServerConfig, on_crash: Callable[[], None] = lambda: None
+        cls,
+        config: ServerConfig,
+        on_crash: Callable[[], None] = lambda: None,
+        device: Device | None = None,
     ) -> "Server":
         """Starts everything and returns when it is ready to answer.
 
+        Args:
+            config: The settings.
+            on_crash: Called when the engine has died of a bug.
+            device: Where encoders run; by default what the settings say.
+
         Raises:
-            StartError: Another server uses the data folder, a store is damaged, no encoder is
-                there, or a port is taken.
+            StartError: Another server uses the data folder, a store is damaged, no encoder or no
+                such device is there, or a port is taken.
         """
         async with AsyncExitStack() as parts:
             try:
                 parts.callback(os.close, lock_home(config.home))
                 stores = await asyncio.to_thread(open_stores, config, parts)
-                server = cls(config, stores, parts)
+                server = cls(config, device or find_device(config), stores, parts)
                 await server._start(on_crash)
             except (StoreError, ServingError, OSError, RuntimeError) as error:
                 raise StartError(" ".join(str(error).split())) from error
@@ -128,7 +144,7 @@ class Server:
         lifecycle = Lifecycle(catalogue, shelf, config.checkpoint_revisions)
         engine = Engine(
             self._queue,
-            workers=config.workers,
+            workers=self._workers,
             loop=asyncio.get_running_loop(),
             observe=self._observe,
             on_crash=partial(self._crashed, on_crash),
@@ -159,10 +175,10 @@ class Server:
             if load.idle >= _NEARLY_IDLE:
                 catalogue.pool.widen()
 
-        self._pressure = Pressure(config.workers, lambda: self._admission.requests, tell)
+        self._pressure = Pressure(self._workers, lambda: self._admission.requests, tell)
         await link.start()
         parts.push_async_callback(link.close)
-        self._supervisor = Supervisor(config, socket, self.metrics)
+        self._supervisor = Supervisor(config, socket, self.metrics, integers=catalogue.integers)
         if config.adapt:
             self._supervisor.start()
         else:
@@ -172,12 +188,12 @@ class Server:
 
     def _services(self, shelf: Shelf, creation: Creation, lifecycle: Lifecycle) -> Services:
         config, catalogue, predictions = self._config, self.catalogue, self._stores.predictions
-        forgetting = Forgetting(catalogue, lifecycle, predictions)
+        forgetting = Forgetting(catalogue, lifecycle, predictions, self._recall)
         uploads = Uploads(config.home, self._importer, max_bytes=config.max_checkpoint_bytes)
         deadline_s = config.default_deadline_ms / 1000
         return Services(
             inference=InferenceService(
-                self._table, self._queue, self._admission, self._executor,
+                self._table, self._queue, self._admission, self._executor, self._recall,
                 catalogue.missing, self._log_predictions, deadline_s,
             ),
             feedback=FeedbackService(catalogue, predictions, forgetting),
@@ -221,6 +237,7 @@ class Server:
         metrics.expired.inc(len(batch.expired))
         if not batch.rows:
             return
+        self._recall.remember(delivery)
         metrics.batches.labels(batch.reason).inc()
         metrics.batch_texts.observe([len(batch.rows)])
         metrics.batch_tokens.observe([batch.tokens])

@@ -40,7 +40,8 @@ class ServerConfig(BaseModel):
         None, description="Folder of the default encoder; default: the MiniLM package."
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        len(os.sched_getaffinity(0)), description="Engine threads; one per CPU core."
+        len(os.sched_getaffinity(0)),
+        description="Engine threads, one per CPU core; on GPUs there are two for each.",
     )
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Most tokens in a batch; default: as measured at the start."
@@ -78,10 +79,16 @@ class ServerConfig(BaseModel):
     adapt_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         19, description="Niceness of the adapt process and of what it starts."
     )
-    precision: Literal["auto", "fp32"] = Field(
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where encoders run; auto: on NVIDIA GPUs if there are any."
+    )
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto",
-        description="auto: 8-bit integers for models that lose nothing by it, shown with held-out "
-        "labels; fp32: never.",
+        description="On a CPU, auto: 8-bit integers for models that lose nothing by it, shown with "
+        "held-out labels; fp32: never. On a GPU, auto: fp16, unless an encoder leaves its range.",
+    )
+    embedding_cache_mb: Annotated[int, Field(ge=0)] = Field(
+        0, description="Memory for vectors of recent texts, in MiB; 0 keeps none."
     )
     anchor_guard_items: Annotated[int, Field(ge=0)] = Field(
         2, description="Anchor answers that learning may lose before labels are quarantined."

@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.encoder_store import EncoderFiles, import_encoder, open_encoder
+from honed_adapt.encoder_store import (
+    PROBABILITY_TOLERANCE,
+    EncoderFiles,
+    import_encoder,
+    open_encoder,
+)
 from honed_adapt.head import Head
 from honed_adapt.own_head import HeadUntrained, read_own_head
 from honed_proto.v1 import models_pb2 as pb
@@ -28,7 +33,6 @@ from honed_server.shelf import Draft, Shelf
 
 T = TypeVar("T")
 
-_TOLERANCE = 1e-4
 _UNPROVEN = {"learned_weight": 0.0, "learned_evidence": 0.0}
 
 
@@ -204,10 +208,11 @@ def _check_answers(files: EncoderFiles, loaded: LoadedEncoder, head: Head) -> No
     """Sees that the engine's vectors of the probes get the answers that the checkpoint's get."""
     served = _probabilities(head, loaded.encoder.encode(list(files.probes.rows)))
     expected = _probabilities(head, files.probes.vectors)
-    if not (off := np.abs(served - expected).max()) <= _TOLERANCE:
+    allowed = PROBABILITY_TOLERANCE[loaded.encoder.precision]
+    if not (off := np.abs(served - expected).max()) <= allowed:
         raise InvalidRequest(
             f"this server would answer otherwise than the checkpoint: probabilities differ by "
-            f"{off:.1e}, allowed is {_TOLERANCE:.0e}; import its encoder alone, without the head",
+            f"{off:.1e}, allowed is {allowed:.0e}; import its encoder alone, without the head",
             reason="CHECKPOINT_UNSUPPORTED",
             field="files",
         )

@@ -1,7 +1,7 @@
 """Third stop of a prediction: the workers that own the devices.
 
-One thread per CPU core; all share the encoders. A batch comes with the generation table as it was
-when it was formed, and each row is answered with its own model's head.
+One thread per CPU core, or two per GPU; all share the encoders. A batch comes with the generation
+table as it was when it was formed, and each row is answered with its own model's head.
 """
 
 import asyncio
@@ -12,12 +12,10 @@ from time import monotonic, thread_time
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from honed_kernels.head import grouped_head
 from honed_server.batcher import Answer, Batch, BatchQueue, Outcome, Row
 from honed_server.errors import DeadlinePassed, NotReady, Unavailable, UnknownModel
-from honed_server.generations import Generation
+from honed_server.generations import Generation, Scorer
 from honed_server.tokenizer import Tokenizer
 
 log = structlog.get_logger(__name__)
@@ -120,10 +118,8 @@ def compute(batch: Batch, started: float) -> Delivery:
         else:
             delivery.append((row, _not_learned(generation.model)))
     if rows:
-        encoder = generations[0].loaded.encoder
-        vectors = encoder.encode([row.ids for row in rows], lone=batch.lone)
-        answers = _answers(rows, generations, vectors, started)
-        delivery += zip(rows, answers, strict=True)
+        score = generations[0].loaded.encoder.answer
+        delivery += zip(rows, answers(score, rows, generations, batch.lone, started), strict=True)
     return delivery
 
 
@@ -137,18 +133,19 @@ def _retokenised(row: Row, tokenizer: Tokenizer) -> Row:
     )
 
 
-def _answers(
-    rows: list[Row], generations: list[Generation], vectors: NDArray[np.float32], started: float
+def answers(
+    score: Scorer, rows: list[Row], generations: list[Generation], lone: bool, started: float
 ) -> list[Answer]:
-    """The answer of each row from its own head; all heads are computed in one call."""
+    """The answer of each row from its own head; one call of `score` for all."""
     unique = list({id(g): g for g in generations}.values())
     number = {id(g): n for n, g in enumerate(unique)}
-    output = grouped_head(
-        vectors,
-        np.fromiter((number[id(g)] for g in generations), np.int64, len(generations)),
+    output, vectors = score(
+        [row.ids for row in rows],
         [g.weights for g in unique],
+        np.fromiter((number[id(g)] for g in generations), np.int64, len(generations)),
         top_k=[row.request.top_k for row in rows],
         logits=any(row.request.include_logits for row in rows),
+        lone=lone,
     )
     compute_s = monotonic() - started
     return [

@@ -10,6 +10,7 @@ from honed_server.catalogue import Catalogue, Entry, decision
 from honed_server.errors import Unavailable
 from honed_server.lifecycle import Lifecycle
 from honed_server.predictions import PredictionLog
+from honed_server.recall import Recall
 from honed_server.rpc import Call
 
 
@@ -35,11 +36,16 @@ class Forgetting:
     """Carries out deletions. Event loop only."""
 
     def __init__(
-        self, catalogue: Catalogue, lifecycle: Lifecycle, predictions: PredictionLog
+        self,
+        catalogue: Catalogue,
+        lifecycle: Lifecycle,
+        predictions: PredictionLog,
+        recall: Recall,
     ) -> None:
         self._catalogue = catalogue
         self._lifecycle = lifecycle
         self._predictions = predictions
+        self._recall = recall
 
     async def forget(self, entry: Entry, ids: list[str], who: str, call: Call) -> Forgotten:
         """Deletes feedback and returns when a version without it serves.
@@ -50,6 +56,7 @@ class Forgetting:
             Unavailable: Erased from the log, but the adapt process did not answer in time.
         """
         c, name = self._catalogue, entry.row.name
+        self._recall.forget()
         # First, since the log is the only place that knows which predictions these were.
         links = await asyncio.to_thread(self._links, name, ids)
         await asyncio.wrap_future(self._predictions.forget(name, links))
@@ -81,6 +88,7 @@ class Forgetting:
             await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
             c.table.remove(name)
+            self._recall.forget()
             # What was answered meanwhile; from now on the text of such an answer is not logged.
             await asyncio.wrap_future(self._predictions.forget_model(name))
             c.pool.drop_unused()

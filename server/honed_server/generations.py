@@ -5,7 +5,7 @@ This is the whole of the swap guarantee: within a batch a model has exactly one 
 (read-copy-update, as in TensorFlow Serving's serving map).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from honed_adapt.encoder_store import Precision
 from honed_adapt.head import Head
-from honed_kernels.head import HeadWeights
+from honed_kernels.head import HeadOutput, HeadWeights
 from honed_server.cost import CostModel
 from honed_server.encoders.texts import encode_texts
 from honed_server.tokenizer import Tokenizer
 
 # Digest and precision of an encoder.
 EncoderKey = tuple[str, Precision]
+# `Encoder.answer`, or what stands in for it where the vectors are known.
+Scorer = Callable[..., tuple[HeadOutput, NDArray[np.float32]]]
 
 
 class Encoder(Protocol):
-    """Turns token ids into vectors; safe to call from several threads."""
+    """Turns token ids into vectors and answers; safe to call from several threads."""
 
     @property
     def digest(self) -> str:
@@ -44,6 +46,23 @@ class Encoder(Protocol):
 
     def encode(self, rows: list[NDArray[np.int64]], *, lone: bool = False) -> NDArray[np.float32]:
         """Vectors of shape (rows, hidden); `lone` says that the other cores are idle."""
+        ...
+
+    def answer(
+        self,
+        rows: list[NDArray[np.int64]],
+        heads: Sequence[HeadWeights],
+        head_id: NDArray[np.int64],
+        *,
+        top_k: Sequence[int],
+        logits: bool = False,
+        lone: bool = False,
+    ) -> tuple[HeadOutput, NDArray[np.float32]]:
+        """What `honed_kernels.head.grouped_head` makes of the vectors, and the vectors."""
+        ...
+
+    def widen(self, threads: int) -> None:
+        """Lets lone batches use so many cores; 1 ends that. Workers may be running."""
         ...
 
 

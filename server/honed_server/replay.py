@@ -11,6 +11,7 @@ from itertools import islice
 
 import numpy as np
 
+from honed_adapt.encoder_store import PROBABILITY_TOLERANCE
 from honed_adapt.feedback import Kind, Record, text_hash
 from honed_adapt.feedback_reader import FeedbackReader
 from honed_adapt.head import Head
@@ -28,9 +29,6 @@ from honed_server.registry import VersionRow
 from honed_server.rpc import Call
 from honed_server.shelf import Shelf
 
-# How far a probability may lie from the old one. In integers a vector moves a little with the
-# batch that it is in: by less than 0.025 in 1,989 held-out texts (docs/measurements.md).
-_TOLERANCE = {"fp32": 1e-4, "int8": 0.05}
 # Texts encoded between two looks at the caller's deadline.
 _STEP_TEXTS = 64
 
@@ -231,7 +229,7 @@ def _response(
         probability=old.probability,
         difference=difference,
         matches=next(iter(probabilities), None) == old.label
-        and difference <= _TOLERANCE[old.precision],
+        and difference <= PROBABILITY_TOLERANCE[old.precision],
         labels_learned=count,
     )
     response.time.FromNanoseconds(int(old.time * 1e9))

@@ -11,10 +11,10 @@ from honed_server.prediction_ids import PredictionIds
 
 
 def reply(
-    request_id: str, outcomes: Sequence[Outcome], ids: PredictionIds
+    request: pb.PredictRequest, outcomes: Sequence[Outcome], ids: PredictionIds
 ) -> tuple[pb.PredictResponse, list[tuple[str, Answer]]]:
     """The reply, one item a text, and the answers in it with their new prediction ids."""
-    response = pb.PredictResponse(request_id=request_id)
+    response = pb.PredictResponse(request_id=request.request_id)
     named: list[tuple[str, Answer]] = []
     for outcome in outcomes:
         item = response.items.add()
@@ -24,6 +24,9 @@ def reply(
             prediction_id = ids.new()
             named.append((prediction_id, outcome))
             _fill(item.prediction, prediction_id, outcome)
+            # The engine may have been asked for vectors that are to be kept.
+            if request.include_embedding and outcome.embedding is not None:
+                item.prediction.embedding = outcome.embedding.astype("<f4").tobytes()
     return response, named
 
 
@@ -44,8 +47,6 @@ def _fill(prediction: pb.Prediction, prediction_id: str, answer: Answer) -> None
     if answer.logits is not None:
         prediction.logits = answer.logits.astype("<f4").tobytes()
         prediction.logit_labels.extend(generation.head.labels)
-    if answer.embedding is not None:
-        prediction.embedding = answer.embedding.astype("<f4").tobytes()
 
 
 def _set(duration: Duration, seconds: float) -> None:

@@ -13,6 +13,7 @@ from honed_server.errors import DeadlinePassed, ServingError
 from honed_server.fairness import Priority
 from honed_server.generations import Generation, GenerationTable, LoadedEncoder
 from honed_server.prediction_ids import PredictionIds
+from honed_server.recall import Recall
 from honed_server.reply import reply
 from honed_server.rpc import Call
 from honed_server.stream import answer_each
@@ -35,6 +36,7 @@ class InferenceService:
         queue: Where rows wait for the engine.
         admission: Refuses what cannot be answered in time.
         executor: Tokenises large requests off the event loop.
+        recall: Answers what was asked before.
         missing: The error for a model that does not serve.
         log_predictions: Receives the id and answer of every prediction; must return at once.
         default_deadline_s: For each message of a stream, whose call may stay open for ever.
@@ -46,6 +48,7 @@ class InferenceService:
         queue: BatchQueue,
         admission: Admission,
         executor: Executor,
+        recall: Recall,
         missing: Callable[[str], ServingError],
         log_predictions: LogPredictions,
         default_deadline_s: float,
@@ -54,6 +57,7 @@ class InferenceService:
         self._queue = queue
         self._admission = admission
         self._executor = executor
+        self._recall = recall
         self._missing = missing
         self._log = log_predictions
         self._default_deadline_s = default_deadline_s
@@ -69,7 +73,7 @@ class InferenceService:
         if rows:
             await self._compute(asked, rows, generation.loaded, done)
         outcomes = [asked.outcomes[i] for i in range(asked.num_texts)]
-        response, named = reply(request.request_id, outcomes, self._ids)
+        response, named = reply(request, outcomes, self._ids)
         if named:
             loop.call_soon(self._log, named)  # after the answer is on its way
         return response
@@ -100,7 +104,7 @@ class InferenceService:
         return generation
 
     async def _rows(self, asked: Request, texts: list[str], loaded: LoadedEncoder) -> list[Row]:
-        """Checks and tokenises each text; a fault is its outcome, the others become rows."""
+        """Checks and tokenises each text; what has no outcome yet, fault or answer, is a row."""
         for i, text in enumerate(texts):
             if fault := validate.text_fault(text, f"texts[{i}]"):
                 asked.settle(i, fault)
@@ -113,7 +117,7 @@ class InferenceService:
                 rows.append(Row(asked, i, texts[i], one.ids, one.truncated, tokenizer.digest))
             else:
                 asked.settle(i, validate.empty_text(f"texts[{i}]"))
-        return rows
+        return await self._recall.settle(rows)
 
     async def _tokenise(
         self, asked: Request, texts: list[str], loaded: LoadedEncoder
@@ -130,11 +134,7 @@ class InferenceService:
         return await loop.run_in_executor(self._executor, tokenizer.tokenise, texts)
 
     async def _compute(
-        self,
-        asked: Request,
-        rows: list[Row],
-        loaded: LoadedEncoder,
-        done: asyncio.Future[None],
+        self, asked: Request, rows: list[Row], loaded: LoadedEncoder, done: asyncio.Future[None]
     ) -> None:
         """Admits the rows, waits for the engine, and gives up when the caller does."""
         sizes = [row.ids.size for row in rows]

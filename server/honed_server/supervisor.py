@@ -27,9 +27,12 @@ class Supervisor:
         config: Data folder, niceness, guard and trust, passed on.
         socket: Path of the server's socket, passed on.
         metrics: Counts restarts.
+        integers: Whether models may be answered in integers.
     """
 
-    def __init__(self, config: ServerConfig, socket: Path, metrics: Metrics) -> None:
+    def __init__(
+        self, config: ServerConfig, socket: Path, metrics: Metrics, *, integers: bool
+    ) -> None:
         self._command = [
             sys.executable, "-m", "honed_server.adapt_main",
             "--home", str(config.home),
@@ -38,7 +41,7 @@ class Supervisor:
             "--guard-items", str(config.anchor_guard_items),
             "--trust", json.dumps(config.submitter_trust),
             "--log-format", config.log_format,
-            "--integers" if config.precision == "auto" else "--no-integers",
+            "--integers" if integers else "--no-integers",
         ]  # fmt: skip
         self._metrics = metrics
         self._process: asyncio.subprocess.Process | None = None

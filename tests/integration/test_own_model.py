@@ -62,8 +62,10 @@ def test_the_encoder_alone_starts_without_labels(server, client, name, folder):
     model = client.import_model(name, folder, without_head=True, labels=["a", "b"])
     assert (model.version, model.labels, model.own_head_version) == (1, (), 0)
     assert model.learned_weight == 1
-    teach(client, name, examples(slice(2)))
-    assert client.predict(name, TEXTS[0]).label == "track"
+    taught = examples(slice(2))
+    teach(client, name, taught)
+    # A random encoder need not tell them apart.
+    assert client.predict(name, TEXTS[0]).label in {intent for _, intent in taught}
 
 
 def test_an_untrained_head_is_refused_but_its_encoder_is_not(server, client, name, tmp_path):

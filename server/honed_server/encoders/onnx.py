@@ -14,6 +14,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from honed_adapt.encoder_store import EncoderFiles
+from honed_kernels.head import HeadOutput, HeadWeights, grouped_head
+from honed_server.encoders.packing import positions
 
 _ERROR = 3  # ONNX Runtime's log level: its warnings are about graphs, not about requests
 
@@ -61,6 +63,20 @@ class OnnxEncoder:
         session = self._wide if lone else self._session
         return _run(session, self._files, rows)
 
+    def answer(
+        self,
+        rows: Sequence[NDArray[np.int64]],
+        heads: Sequence[HeadWeights],
+        head_id: NDArray[np.int64],
+        *,
+        top_k: Sequence[int],
+        logits: bool = False,
+        lone: bool = False,
+    ) -> tuple[HeadOutput, NDArray[np.float32]]:
+        """Encode a batch of texts and score each with its head; arguments as in `grouped_head`."""
+        vectors = self.encode(rows, lone=lone)
+        return grouped_head(vectors, head_id, heads, top_k=top_k, logits=logits), vectors
+
 
 def _run(
     session: onnxruntime.InferenceSession,
@@ -88,27 +104,10 @@ def _packed_inputs(
         pool[np.arange(len(rows)), starts] = 1
     return {
         "input_ids": input_ids,
-        "position_ids": _positions(input_ids, row_ids, starts, files.architecture.padding),
+        "position_ids": positions(input_ids, row_ids, starts, files.architecture.padding),
         "row_ids": row_ids,
         "pool": pool,
     }
-
-
-def _positions(
-    input_ids: NDArray[np.int64],
-    row_ids: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    padding: int,
-) -> NDArray[np.int64]:
-    """Count each text's tokens from `padding + 1`; the padding token itself has no place.
-
-    A user can write it ("<pad>"); RoBERTa then gives it the position `padding`.
-    """
-    counts = input_ids != padding
-    counted = np.cumsum(counts)
-    before = (counted - counts)[starts]
-    positions: NDArray[np.int64] = padding + (counted - before[row_ids]) * counts
-    return positions
 
 
 def _session(files: EncoderFiles, threads: int) -> onnxruntime.InferenceSession:

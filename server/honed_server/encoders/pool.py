@@ -25,10 +25,10 @@ from honed_adapt.encoder_store import (
 from honed_adapt.integers import open_integers
 from honed_server import heap, validate
 from honed_server.cost import CostModel
-from honed_server.encoders.onnx import OnnxEncoder
+from honed_server.encoders.devices import Device
 from honed_server.encoders.timing import measure, measure_beside, wide_gain
 from honed_server.errors import NotFound, NotReady
-from honed_server.generations import EncoderKey, LoadedEncoder
+from honed_server.generations import Encoder, EncoderKey, LoadedEncoder
 from honed_server.tokenizer import Tokenizer
 
 Vectors = NDArray[np.float32]
@@ -47,7 +47,7 @@ class EncoderPool:
         executor: Where is done what holds locks that serving needs, such as reading a tokenizer,
             which holds the interpreter for 15 ms.
         in_use: Encoders that generations name now.
-        cores: Cores that a lone request may use, and workers that run at the same time.
+        device: Where they run; a lone request may use the cores of all its workers.
         sized: Puts batch sizes that were set in the place of those that were measured.
     """
 
@@ -57,16 +57,16 @@ class EncoderPool:
         loader: Executor,
         executor: Executor,
         in_use: Callable[[], set[EncoderKey]],
-        cores: int,
+        device: Device,
         sized: Callable[[CostModel], CostModel] = lambda cost: cost,
     ) -> None:
         self._home = home
         self._loader = loader
         self._executor = executor
         self._in_use = in_use
-        self._cores = cores
+        self._device = device
         self._wide_threads = 1
-        self._narrow: weakref.WeakSet[OnnxEncoder] = weakref.WeakSet()
+        self._narrow: weakref.WeakSet[Encoder] = weakref.WeakSet()
         self._sized = sized
         self._loaded: dict[EncoderKey, LoadedEncoder] = {}
         self._loading = asyncio.Lock()
@@ -85,10 +85,14 @@ class EncoderPool:
     async def get(self, digest: str, precision: Precision = "fp32") -> LoadedEncoder:
         """The encoder of that digest in that precision, ready to serve.
 
+        A device that has no integers has one precision for each encoder, whichever is asked for.
+
         Raises:
             NotReady: It is not on disk, or damaged; the message names the file.
         """
         async with self._loading:
+            if precision != "int8" or not self._device.integers:
+                precision = "fp32"
             key = (digest, precision)
             if key not in self._loaded:
                 self.drop_unused()
@@ -105,7 +109,7 @@ class EncoderPool:
     def drop_unused(self) -> None:
         """Frees the encoders that no generation uses."""
         used = self._in_use()
-        self._loaded = {key: one for key, one in self._loaded.items() if key in used}
+        self._loaded = {key: one for key, one in self._loaded.items() if one.key in used}
 
     def widen(self) -> None:
         """Makes the wide sessions that are missing; call it when serving is nearly idle.
@@ -129,31 +133,30 @@ class EncoderPool:
             # Before the first nothing serves: the machine is idle, and there is nobody to yield to.
             encoder, cost = await loop.run_in_executor(self._executor, self._first, files)
         else:
-            encoder, cost = await loop.run_in_executor(self._loader, _later, files, known)
+            encoder, cost = await loop.run_in_executor(self._loader, self._later, files, known)
             self._narrow.add(encoder)
         weakref.finalize(encoder, self._freed).atexit = False
         return LoadedEncoder(encoder, tokenizer, cost)
 
-    def _first(self, files: EncoderFiles) -> tuple[OnnxEncoder, CostModel]:
+    def _first(self, files: EncoderFiles) -> tuple[Encoder, CostModel]:
         """The first encoder and its costs; finds out whether wide sessions are worth having."""
-        encoder = OnnxEncoder(files)
-        cost = self._sized(measure(encoder, self._cores))
-        if self._cores > 1:
-            encoder.widen(self._cores)
+        encoder, workers = self._device.load(files), self._device.workers
+        cost = self._sized(measure(encoder, workers, self._device.shapes))
+        if workers > 1:
+            encoder.widen(workers)
             if wide_gain(encoder) >= _LEAST_GAIN:
-                self._wide_threads = self._cores
+                self._wide_threads = workers
             else:
                 encoder.widen(1)
         return encoder, cost
+
+    def _later(self, files: EncoderFiles, known: LoadedEncoder) -> tuple[Encoder, CostModel]:
+        """Another encoder and its costs: while the known one serves little can be measured."""
+        encoder = self._device.load(files)
+        return encoder, measure_beside(encoder, known.encoder, known.cost)
 
     def _freed(self) -> None:
         """The last batch of an encoder is done: gives its memory back to the system."""
         with suppress(RuntimeError):  # after the server's end the process gives all of it back
             # Trimming holds the locks of all arenas: a thread that yields would make others wait.
             self._executor.submit(heap.trim)
-
-
-def _later(files: EncoderFiles, known: LoadedEncoder) -> tuple[OnnxEncoder, CostModel]:
-    """Another encoder and its costs: while the known one serves little can be measured."""
-    encoder = OnnxEncoder(files)
-    return encoder, measure_beside(encoder, known.encoder, known.cost)

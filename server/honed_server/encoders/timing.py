@@ -3,7 +3,7 @@
 It stands before the first prediction. `cost.py` makes batch sizes and forecasts of what is found.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from time import monotonic
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from honed_server.cost import CostModel, Measured
 from honed_server.generations import Encoder
 
-# Rows of 16 tokens, as most texts are short; one shape of shorter rows tells the cost of a row.
-_SHAPES = ((8, 1), (16, 1), (32, 2), (64, 4), (64, 16), (96, 6), (128, 8), (192, 12), (256, 16))
-_LARGEST = (512, 32)  # too slow to run as often; it only tells how the curve goes on
+# Tokens and rows: of 16 tokens, as most texts are short; one shape of shorter rows tells the cost
+# of a row. The last is too slow to run as often; it only tells how the curve goes on.
+CPU_SHAPES = (
+    (8, 1), (16, 1), (32, 2), (64, 4), (64, 16), (96, 6), (128, 8), (192, 12), (256, 16), (512, 32),
+)  # fmt: skip
 _MOST_S = 0.35
 _ROUNDS = 5
 _PAIRS = 3
@@ -27,14 +29,18 @@ _TOKEN = 3  # any token will do, but those of padding, which some families do no
 Rows = list[NDArray[np.int64]]
 
 
-def measure(encoder: Encoder, workers: int) -> CostModel:
+def measure(
+    encoder: Encoder, workers: int, shapes: Sequence[tuple[int, int]] = CPU_SHAPES
+) -> CostModel:
     """The costs of an encoder on a machine that is idle but for this; about half a second.
 
     Args:
         encoder: What to run.
         workers: Threads that run at the same moment, since that is how it will serve.
+        shapes: Tokens and rows of the batches to run, the largest last.
     """
-    spans: dict[tuple[int, int], list[float]] = {shape: [] for shape in (_LARGEST, *_SHAPES)}
+    *often, largest = shapes
+    spans: dict[tuple[int, int], list[float]] = {shape: [] for shape in (largest, *often)}
     began, rounds = monotonic(), 0
     with ThreadPoolExecutor(workers, "timing") as pool:
 
@@ -43,9 +49,9 @@ def measure(encoder: Encoder, workers: int) -> CostModel:
             runs = [pool.submit(_timed, lambda: encoder.encode(rows)) for _ in range(workers)]
             spans[shape] += [each.result() for each in runs]
 
-        run(_LARGEST)
+        run(largest)
         while rounds == 0 or (rounds < _ROUNDS and monotonic() - began < _MOST_S):
-            for shape in _SHAPES:
+            for shape in often:
                 run(shape)
             rounds += 1
     # What else the machine does only ever delays: the least says most about the encoder.
