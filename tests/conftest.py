@@ -1,12 +1,17 @@
 """Fixtures that several folders of tests share."""
 
 import csv
+import os
 import runpy
 from pathlib import Path
 
 import pytest
 
 from honed_adapt.encoder_store import default_source
+
+# Kernels run in Triton's interpreter. Triton reads this when it is first imported, which any test
+# may cause.
+os.environ["TRITON_INTERPRET"] = "1"
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TAUGHT = ("opening_hours", "refund_status", "reset_password", "warranty")

@@ -1,5 +1,3 @@
-"""The kernels run in Triton's interpreter here: set before anything can import them."""
+"""Loads Triton before a test can take away the setting of `tests/conftest.py`."""
 
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
+import triton.language  # noqa: F401
