@@ -110,12 +110,8 @@ class Metrics:
         self.batch_tokens = histogram("batch_tokens", "Tokens in a batch.", "", _TOKENS)
         self.batches = counter("batches_total", "Batches by why they were released.", ["reason"])
         self.expired = counter("expired_total", "Texts whose deadline passed in the queue.", [])
-        self.embedding_hits = counter(
-            "embedding_cache_hits_total", "Texts answered with a vector that was kept.", []
-        )
-        self.embedding_misses = counter(
-            "embedding_cache_misses_total", "Texts whose vector was not kept.", []
-        )
+        self.embedding_hits = counter("embedding_cache_hits_total", "Texts with a kept vector.", [])
+        self.embedding_misses = counter("embedding_cache_misses_total", "Texts without one.", [])
         self.embedding_bytes = gauge("embedding_cache_bytes", "Memory of kept vectors.", [])
         self.engine_cpu_seconds = gauge(
             "engine_cpu_seconds", "CPU time of the engine's threads.", []
