@@ -27,29 +27,37 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehoned_proto/v1/inference.proto\x12\x08honed.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xba\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x16\n\x0einclude_logits\x18\x04 \x01(\x08\x12\x19\n\x11include_embedding\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12$\n\x08priority\x18\x07 \x01(\x0e\x32\x12.honed.v1.Priority\x12\x0e\n\x06tenant\x18\x08 \x01(\t\"n\n\x0fPredictResponse\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.honed.v1.PredictItem\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"h\n\x0bPredictItem\x12*\n\nprediction\x18\x01 \x01(\x0b\x32\x14.honed.v1.PredictionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"+\n\x05Score\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\xd1\x02\n\nPrediction\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x19\n\x11label_set_version\x18\x05 \x01(\x04\x12\x1f\n\x06scores\x18\x06 \x03(\x0b\x32\x0f.honed.v1.Score\x12\x0e\n\x06logits\x18\x07 \x01(\x0c\x12\x14\n\x0clogit_labels\x18\x08 \x03(\t\x12\x11\n\tembedding\x18\t \x01(\x0c\x12\x12\n\nnum_tokens\x18\n \x01(\r\x12\x11\n\ttruncated\x18\x0b \x01(\x08\x12-\n\nqueue_time\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x63ompute_time\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\rReplayRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\"\x93\x02\n\x0eReplayResponse\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05label\x18\x07 \x01(\t\x12\x13\n\x0bprobability\x18\x08 \x01(\x02\x12\x1f\n\x06scores\x18\t \x03(\x0b\x32\x0f.honed.v1.Score\x12\x12\n\ndifference\x18\n \x01(\x02\x12\x0f\n\x07matches\x18\x0b \x01(\x08\x12\x16\n\x0elabels_learned\x18\x0c \x01(\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xd2\x01\n\tInference\x12>\n\x07Predict\x12\x18.honed.v1.PredictRequest\x1a\x19.honed.v1.PredictResponse\x12H\n\rPredictStream\x12\x18.honed.v1.PredictRequest\x1a\x19.honed.v1.PredictResponse(\x01\x30\x01\x12;\n\x06Replay\x12\x17.honed.v1.ReplayRequest\x1a\x18.honed.v1.ReplayResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehoned_proto/v1/inference.proto\x12\x08honed.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xcf\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x16\n\x0einclude_logits\x18\x04 \x01(\x08\x12\x19\n\x11include_embedding\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12$\n\x08priority\x18\x07 \x01(\x0e\x32\x12.honed.v1.Priority\x12\x0e\n\x06tenant\x18\x08 \x01(\t\x12\x13\n\x0binclude_set\x18\t \x01(\x08\"n\n\x0fPredictResponse\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.honed.v1.PredictItem\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"h\n\x0bPredictItem\x12*\n\nprediction\x18\x01 \x01(\x0b\x32\x14.honed.v1.PredictionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"+\n\x05Score\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\x9b\x03\n\nPrediction\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x19\n\x11label_set_version\x18\x05 \x01(\x04\x12\x1f\n\x06scores\x18\x06 \x03(\x0b\x32\x0f.honed.v1.Score\x12\x0e\n\x06logits\x18\x07 \x01(\x0c\x12\x14\n\x0clogit_labels\x18\x08 \x03(\t\x12\x11\n\tembedding\x18\t \x01(\x0c\x12\x12\n\nnum_tokens\x18\n \x01(\r\x12\x11\n\ttruncated\x18\x0b \x01(\x08\x12-\n\nqueue_time\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x63ompute_time\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12out_of_scope_score\x18\x0e \x01(\x02\x12\x14\n\x0cout_of_scope\x18\x0f \x01(\x08\x12\x16\n\x0eprediction_set\x18\x10 \x03(\t\"C\n\rReplayRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\"\x93\x02\n\x0eReplayResponse\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05label\x18\x07 \x01(\t\x12\x13\n\x0bprobability\x18\x08 \x01(\x02\x12\x1f\n\x06scores\x18\t \x03(\x0b\x32\x0f.honed.v1.Score\x12\x12\n\ndifference\x18\n \x01(\x02\x12\x0f\n\x07matches\x18\x0b \x01(\x08\x12\x16\n\x0elabels_learned\x18\x0c \x01(\x04\"c\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x16\n\x0einclude_tokens\x18\x05 \x01(\x08\"\xe3\x01\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\r\n\x05label\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x02\x12(\n\x0binfluential\x18\x06 \x03(\x0b\x32\x13.honed.v1.Influence\x12$\n\x07nearest\x18\x07 \x03(\x0b\x32\x13.honed.v1.Influence\x12*\n\x06tokens\x18\x08 \x03(\x0b\x32\x1a.honed.v1.TokenAttribution\"w\n\tInfluence\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x11\n\tsubmitter\x18\x04 \x01(\t\x12\x12\n\nsimilarity\x18\x05 \x01(\x02\x12\x11\n\tinfluence\x18\x06 \x01(\x02\"Q\n\x10TokenAttribution\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12\x13\n\x0b\x61ttribution\x18\x04 \x01(\x02*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\x92\x02\n\tInference\x12>\n\x07Predict\x12\x18.honed.v1.PredictRequest\x1a\x19.honed.v1.PredictResponse\x12H\n\rPredictStream\x12\x18.honed.v1.PredictRequest\x1a\x19.honed.v1.PredictResponse(\x01\x30\x01\x12;\n\x06Replay\x12\x17.honed.v1.ReplayRequest\x1a\x18.honed.v1.ReplayResponse\x12>\n\x07\x45xplain\x12\x18.honed.v1.ExplainRequest\x1a\x19.honed.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'honed_proto.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=1273
-  _globals['_PRIORITY']._serialized_end=1354
+  _globals['_PRIORITY']._serialized_start=1903
+  _globals['_PRIORITY']._serialized_end=1984
   _globals['_PREDICTREQUEST']._serialized_start=135
-  _globals['_PREDICTREQUEST']._serialized_end=321
-  _globals['_PREDICTRESPONSE']._serialized_start=323
-  _globals['_PREDICTRESPONSE']._serialized_end=433
-  _globals['_PREDICTITEM']._serialized_start=435
-  _globals['_PREDICTITEM']._serialized_end=539
-  _globals['_SCORE']._serialized_start=541
-  _globals['_SCORE']._serialized_end=584
-  _globals['_PREDICTION']._serialized_start=587
-  _globals['_PREDICTION']._serialized_end=924
-  _globals['_REPLAYREQUEST']._serialized_start=926
-  _globals['_REPLAYREQUEST']._serialized_end=993
-  _globals['_REPLAYRESPONSE']._serialized_start=996
-  _globals['_REPLAYRESPONSE']._serialized_end=1271
-  _globals['_INFERENCE']._serialized_start=1357
-  _globals['_INFERENCE']._serialized_end=1567
+  _globals['_PREDICTREQUEST']._serialized_end=342
+  _globals['_PREDICTRESPONSE']._serialized_start=344
+  _globals['_PREDICTRESPONSE']._serialized_end=454
+  _globals['_PREDICTITEM']._serialized_start=456
+  _globals['_PREDICTITEM']._serialized_end=560
+  _globals['_SCORE']._serialized_start=562
+  _globals['_SCORE']._serialized_end=605
+  _globals['_PREDICTION']._serialized_start=608
+  _globals['_PREDICTION']._serialized_end=1019
+  _globals['_REPLAYREQUEST']._serialized_start=1021
+  _globals['_REPLAYREQUEST']._serialized_end=1088
+  _globals['_REPLAYRESPONSE']._serialized_start=1091
+  _globals['_REPLAYRESPONSE']._serialized_end=1366
+  _globals['_EXPLAINREQUEST']._serialized_start=1368
+  _globals['_EXPLAINREQUEST']._serialized_end=1467
+  _globals['_EXPLAINRESPONSE']._serialized_start=1470
+  _globals['_EXPLAINRESPONSE']._serialized_end=1697
+  _globals['_INFLUENCE']._serialized_start=1699
+  _globals['_INFLUENCE']._serialized_end=1818
+  _globals['_TOKENATTRIBUTION']._serialized_start=1820
+  _globals['_TOKENATTRIBUTION']._serialized_end=1901
+  _globals['_INFERENCE']._serialized_start=1987
+  _globals['_INFERENCE']._serialized_end=2261
 # @@protoc_insertion_point(module_scope)

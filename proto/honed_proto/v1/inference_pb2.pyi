@@ -22,7 +22,7 @@ PRIORITY_INTERACTIVE: Priority
 PRIORITY_BULK: Priority
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "texts", "top_k", "include_logits", "include_embedding", "request_id", "priority", "tenant")
+    __slots__ = ("model", "texts", "top_k", "include_logits", "include_embedding", "request_id", "priority", "tenant", "include_set")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class PredictRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SET_FIELD_NUMBER: _ClassVar[int]
     model: str
     texts: _containers.RepeatedScalarFieldContainer[str]
     top_k: int
@@ -39,7 +40,8 @@ class PredictRequest(_message.Message):
     request_id: str
     priority: Priority
     tenant: str
-    def __init__(self, model: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_logits: bool = ..., include_embedding: bool = ..., request_id: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., tenant: _Optional[str] = ...) -> None: ...
+    include_set: bool
+    def __init__(self, model: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_logits: bool = ..., include_embedding: bool = ..., request_id: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., tenant: _Optional[str] = ..., include_set: bool = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("items", "request_id", "error")
@@ -68,7 +70,7 @@ class Score(_message.Message):
     def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("prediction_id", "model", "version", "revision", "label_set_version", "scores", "logits", "logit_labels", "embedding", "num_tokens", "truncated", "queue_time", "compute_time")
+    __slots__ = ("prediction_id", "model", "version", "revision", "label_set_version", "scores", "logits", "logit_labels", "embedding", "num_tokens", "truncated", "queue_time", "compute_time", "out_of_scope_score", "out_of_scope", "prediction_set")
     PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +84,9 @@ class Prediction(_message.Message):
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     QUEUE_TIME_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_TIME_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_SCOPE_SCORE_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_SCOPE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_SET_FIELD_NUMBER: _ClassVar[int]
     prediction_id: str
     model: str
     version: int
@@ -95,7 +100,10 @@ class Prediction(_message.Message):
     truncated: bool
     queue_time: _duration_pb2.Duration
     compute_time: _duration_pb2.Duration
-    def __init__(self, prediction_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., logits: _Optional[bytes] = ..., logit_labels: _Optional[_Iterable[str]] = ..., embedding: _Optional[bytes] = ..., num_tokens: _Optional[int] = ..., truncated: bool = ..., queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compute_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    out_of_scope_score: float
+    out_of_scope: bool
+    prediction_set: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, prediction_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., logits: _Optional[bytes] = ..., logit_labels: _Optional[_Iterable[str]] = ..., embedding: _Optional[bytes] = ..., num_tokens: _Optional[int] = ..., truncated: bool = ..., queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compute_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., out_of_scope_score: _Optional[float] = ..., out_of_scope: bool = ..., prediction_set: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReplayRequest(_message.Message):
     __slots__ = ("prediction_id", "text", "top_k")
@@ -134,3 +142,65 @@ class ReplayResponse(_message.Message):
     matches: bool
     labels_learned: int
     def __init__(self, prediction_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., difference: _Optional[float] = ..., matches: bool = ..., labels_learned: _Optional[int] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("model", "text", "label", "top_k", "include_tokens")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    text: str
+    label: str
+    top_k: int
+    include_tokens: bool
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., top_k: _Optional[int] = ..., include_tokens: bool = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("model", "version", "revision", "label", "probability", "influential", "nearest", "tokens")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    INFLUENTIAL_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    revision: int
+    label: str
+    probability: float
+    influential: _containers.RepeatedCompositeFieldContainer[Influence]
+    nearest: _containers.RepeatedCompositeFieldContainer[Influence]
+    tokens: _containers.RepeatedCompositeFieldContainer[TokenAttribution]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., influential: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ..., nearest: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[TokenAttribution, _Mapping]]] = ...) -> None: ...
+
+class Influence(_message.Message):
+    __slots__ = ("feedback_id", "text", "label", "submitter", "similarity", "influence")
+    FEEDBACK_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTER_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    INFLUENCE_FIELD_NUMBER: _ClassVar[int]
+    feedback_id: str
+    text: str
+    label: str
+    submitter: str
+    similarity: float
+    influence: float
+    def __init__(self, feedback_id: _Optional[str] = ..., text: _Optional[str] = ..., label: _Optional[str] = ..., submitter: _Optional[str] = ..., similarity: _Optional[float] = ..., influence: _Optional[float] = ...) -> None: ...
+
+class TokenAttribution(_message.Message):
+    __slots__ = ("text", "start", "end", "attribution")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    start: int
+    end: int
+    attribution: float
+    def __init__(self, text: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., attribution: _Optional[float] = ...) -> None: ...
