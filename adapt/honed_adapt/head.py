@@ -7,13 +7,20 @@ the engine serves it. It is data only; `honed_kernels.head` computes with it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-HeadFault = Literal["shape", "dtype", "not_finite", "duplicate_label", "empty_label", "temperature"]
+MAX_FEATURES = 4_096
+"""Most random Fourier features of a head: as many as a projection makes."""
+
+HeadFault = Literal[
+    "shape", "dtype", "not_finite", "duplicate_label", "empty_label", "temperature", "features",
+    "threshold", "conformal",
+]  # fmt: skip
 
 
 class HeadError(ValueError):
@@ -30,43 +37,107 @@ class HeadError(ValueError):
         self.reason: HeadFault = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Random Fourier features of a vector x, read behind it (Rahimi and Recht 2007).
+
+    phi(x) = sqrt(2 / count) * cos(x @ P[:, :count] / width + b[:count]), with the projection P and
+    the phases b that `honed_adapt.instant.features.projection` makes of the seed for all models.
+
+    Attributes:
+        count: how many, 1 to `MAX_FEATURES`.
+        width: of the Gaussian kernel that they approximate, in the vectors' own lengths; positive.
+        seed: of the projection.
+    """
+
+    count: int
+    width: float
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """A linear head: probability = softmax((x @ weight.T + bias) / temperature).
+    """A linear head: probability = softmax(logits / temperature), logits = z @ weight.T + bias.
+
+    It reads the vector x itself, or with features z = [x, phi(x)].
 
     A head without labels is legal: it is a model that has learned nothing yet. Heads compare by
     identity. Nobody writes into the arrays after construction: workers read them without a lock.
 
     Attributes:
         labels: names in the order of the rows of `weight`; distinct and not empty.
-        weight: float32 (num_labels, hidden).
+        weight: float32 (num_labels, hidden), or (num_labels, hidden + features.count).
         bias: float32 (num_labels,).
         temperature: positive; divides the logits.
+        features: what is read beside the vector; None for nothing.
+        threshold: energy, -temperature * logsumexp(logits / temperature), above which a text is
+            out of scope (Liu et al. 2020); None where that is not known.
+        conformal: least probability, 0 to 1, of a label in a prediction set; None where there are
+            no sets.
     """
 
     labels: tuple[str, ...]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     temperature: float = 1.0
+    features: Features | None = None
+    threshold: float | None = None
+    conformal: float | None = None
 
     @classmethod
     def empty(cls, hidden: int) -> Head:
         """Return the head without labels for vectors of length `hidden`."""
         return cls((), np.zeros((0, hidden), np.float32), np.zeros(0, np.float32))
 
+    @classmethod
+    def of(
+        cls,
+        labels: tuple[str, ...],
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        settings: Mapping[str, Any],
+    ) -> Head:
+        """Put a head together again; `settings` as the method gives them, or fewer. Validate it.
+
+        Raises:
+            TypeError: The settings are none of a head.
+        """
+        features = settings.get("features")
+        behind = None if features is None else Features(**features)
+        return cls(labels, weight, bias, **{**settings, "features": behind})
+
+    def settings(self) -> dict[str, Any]:
+        """All that is neither labels nor array, as JSON keeps it."""
+        return {
+            "temperature": self.temperature,
+            "features": None if self.features is None else asdict(self.features),
+            "threshold": self.threshold,
+            "conformal": self.conformal,
+        }
+
     @property
     def num_labels(self) -> int:
         """How many labels it knows."""
         return len(self.labels)
 
+    @property
+    def hidden(self) -> int:
+        """Length of the vectors that it reads."""
+        columns: int = self.weight.shape[-1]
+        return columns - (self.features.count if self.features else 0)
+
     def validate(self, hidden: int) -> None:
-        """Check that this head may be served behind an encoder with `hidden` features.
+        """Check that this head may be served behind an encoder whose vectors have length `hidden`.
 
         Raises:
             HeadError: with the reason named; see `HeadFault`.
         """
+        self._validate_numbers()
+        if hidden < 1:
+            raise HeadError("shape", f"vectors have length {hidden}")
+        width = hidden + (self.features.count if self.features else 0)
         for name, array, shape in (
-            ("weight", self.weight, (self.num_labels, hidden)),
+            ("weight", self.weight, (self.num_labels, width)),
             ("bias", self.bias, (self.num_labels,)),
         ):
             if array.shape != shape:
@@ -80,5 +151,20 @@ class Head:
         if len(set(self.labels)) != self.num_labels:
             twice = next(name for name in self.labels if self.labels.count(name) > 1)
             raise HeadError("duplicate_label", f"label {twice!r} appears more than once")
+
+    def _validate_numbers(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise HeadError("temperature", f"temperature is {self.temperature}, expected above 0")
+        if self.features:
+            count, width = self.features.count, self.features.width
+            if not (isinstance(count, int) and 1 <= count <= MAX_FEATURES):
+                raise HeadError("features", f"{count} features, expected 1 to {MAX_FEATURES}")
+            if not (math.isfinite(width) and width > 0):
+                raise HeadError("features", f"width is {width}, expected above 0")
+            seed = self.features.seed
+            if not (isinstance(seed, int) and 0 <= seed < 2**63):
+                raise HeadError("features", f"seed is {seed}, expected 0 to 2^63 - 1")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise HeadError("threshold", f"threshold is {self.threshold}, expected a finite energy")
+        if self.conformal is not None and not 0 <= self.conformal <= 1:
+            raise HeadError("conformal", f"conformal is {self.conformal}, expected 0 to 1")

@@ -1,0 +1,1 @@
+"""What is demanded of candidates, and the evidence for it."""

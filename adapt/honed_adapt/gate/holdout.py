@@ -1,0 +1,44 @@
+"""Which labels are held out: one text in five by its hash, but never the first five of a class.
+
+It stands under whatever learns for a while without some labels in order to be judged by them: the
+trial of integers (`precision.py`) and fine-tuning rounds (`training/`). Pure.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+_FIRST_OF_CLASS = 5
+_ONE_IN = 5
+
+
+class Labelled(Protocol):
+    """A text that has a label."""
+
+    @property
+    def text_hash(self) -> bytes:
+        """SHA-256 of the text."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Its label."""
+        ...
+
+
+T = TypeVar("T", bound=Labelled)
+
+
+def held_out(rows: Iterable[T]) -> list[T]:
+    """Return those that are held out.
+
+    Args:
+        rows: one for each text, in log order: a class's first five are those that came first.
+    """
+    seen = Counter[str]()
+    held = []
+    for row in rows:
+        seen[row.label] += 1
+        if seen[row.label] > _FIRST_OF_CLASS and not int.from_bytes(row.text_hash[:8]) % _ONE_IN:
+            held.append(row)
+    return held

@@ -1,0 +1,1 @@
+"""What answers and labels say beside the answer: promises, explanations, doubts, drift."""

@@ -1,0 +1,1 @@
+"""The adapt process: its loop, and its words with the server."""

@@ -1,0 +1,1 @@
+"""What lies on disk: SQLite files with one writer each, vectors, versions."""

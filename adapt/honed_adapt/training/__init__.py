@@ -1,0 +1,1 @@
+"""Fine-tuning of encoders: what a trainer process and `honed train` share. Needs `honed[train]`."""

@@ -1,0 +1,1 @@
+"""Who teaches, how much of it counts, and who is set aside."""
