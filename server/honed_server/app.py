@@ -2,32 +2,30 @@
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
 
-from honed_adapt.messages import Load
-from honed_adapt.store_errors import StoreError
-from honed_server.admission import Admission, Limits
-from honed_server.batcher import Answer, Batch, BatchQueue
-from honed_server.catalogue import Catalogue
+from honed_adapt.gate.policy import Policy
+from honed_adapt.process.messages import Load
+from honed_adapt.storage.errors import StoreError
 from honed_server.config import ServerConfig
-from honed_server.creation import Creation
+from honed_server.edge.errors import ServingError
+from honed_server.edge.grpc_server import Services, make_grpc_server
+from honed_server.edge.health import Health
+from honed_server.edge.http import HttpEndpoint
+from honed_server.edge.metrics import Metrics
+from honed_server.edge.rpc import Edge
 from honed_server.encoders.devices import Device, find_device
 from honed_server.encoders.pool import EncoderPool
-from honed_server.engine import Delivery, Engine
-from honed_server.errors import ServingError
-from honed_server.events import Events
-from honed_server.export import Exports
-from honed_server.feedback_service import FeedbackService
-from honed_server.forgetting import Forgetting
-from honed_server.generations import EncoderKey, GenerationTable
-from honed_server.grpc_server import Services, make_grpc_server
-from honed_server.health import Health
+from honed_server.feedback.deletions import Deletions
+from honed_server.feedback.distrust import believe
+from honed_server.feedback.forgetting import Forgetting
+from honed_server.feedback.retention import Rates, Retention, begin_chores
+from honed_server.feedback.service import FeedbackService
 from honed_server.home import (
     StartError,
     Stores,
@@ -36,21 +34,35 @@ from honed_server.home import (
     open_stores,
     socket_path,
 )
-from honed_server.http import HttpEndpoint
-from honed_server.lifecycle import Lifecycle
-from honed_server.link import AdaptLink
-from honed_server.metrics import Metrics
-from honed_server.models_service import ModelsService
-from honed_server.predictions import PredictionRow
-from honed_server.pressure import Pressure
-from honed_server.recall import Recall
-from honed_server.replay import Replays
-from honed_server.rpc import Edge
-from honed_server.service import InferenceService
-from honed_server.shelf import Shelf
+from honed_server.insight.drift import DriftWatch
+from honed_server.insight.explain import Explanations
+from honed_server.insight.review import Reviews
+from honed_server.insight.suspects import Suspicions
+from honed_server.learning.link import AdaptLink
+from honed_server.learning.supervisor import Supervisor
+from honed_server.models.catalogue import Catalogue
+from honed_server.models.creation import Creation
+from honed_server.models.events import Events
+from honed_server.models.export import Exports
+from honed_server.models.lifecycle import Lifecycle
+from honed_server.models.policies import Policies
+from honed_server.models.replay import Replays
+from honed_server.models.service import ModelsService
+from honed_server.models.shelf import Shelf
+from honed_server.models.uploads import Uploads
+from honed_server.rounds.triggers import begin_rounds
+from honed_server.serving.admission import Admission, Limits
+from honed_server.serving.batcher import BatchQueue
+from honed_server.serving.engine import Engine
+from honed_server.serving.generations import EncoderKey, GenerationTable
+from honed_server.serving.pressure import Pressure
+from honed_server.serving.recall import Recall
+from honed_server.serving.service import InferenceService
+from honed_server.serving.traffic import Traffic
 from honed_server.startup import FIRST_START_S, create_example, load_models, wait_caught_up
-from honed_server.supervisor import Supervisor
-from honed_server.uploads import Uploads
+from honed_server.trials.book import TrialBook
+from honed_server.trials.candidates import Candidates
+from honed_server.trials.trials import Trials
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +70,6 @@ log = structlog.get_logger(__name__)
 _YIELDING_NICE = 10
 # Share of the engine that must be free for what is made at the price of serving.
 _NEARLY_IDLE = 0.8
-
-# Longest time that an answer waits to be logged on disk together with others.
-_FLUSH_S = 0.05
 
 
 class Server:
@@ -72,9 +81,9 @@ class Server:
         self._config = config
         self._workers = device.workers
         self._stores = stores
+        self.predictions = stores.predictions
         self._parts = parts
         self.crashed = False
-        self._flush_due = False
         self.metrics = Metrics()
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="loader")
         # On Linux each thread has a priority of its own: these yield to those that serve.
@@ -86,15 +95,24 @@ class Server:
         self._admission = Admission(limits, self._queue, device.workers)
         cache_bytes = config.embedding_cache_mb << 20
         self._recall = Recall(self._table, cache_bytes, self._executor, self.metrics)
+        self._traffic = Traffic(
+            self._table, self._admission, self._recall, stores.predictions, self.metrics
+        )
         pool = EncoderPool(
             config.home, self._loader, self._executor, self._encoders_in_use, device,
             lambda cost: cost.sized(config.max_batch_tokens, config.min_batch_tokens),
         )  # fmt: skip
         self.catalogue = Catalogue(
             config.home, stores.registry, stores.log, self._table, pool, Events(), self.metrics,
+            Policies(stores.registry, Policy.of(config.policy)),
             guard_items=config.anchor_guard_items,
             integers=device.integers and config.precision == "auto",
         )  # fmt: skip
+        self._drift = DriftWatch(self.catalogue, config.drift_interval_ms / 1000)
+        self._recall.watch = self._drift.text
+        self.catalogue.on_labels.append(self._drift.labelled)
+        self.catalogue.on_forgotten.append(self._drift.recounted)
+        self.catalogue.on_set_aside.append(self._drift.recounted)
         self.health = Health(self.catalogue)
         self.metrics.queued_tokens.set_function(lambda: self._admission.tokens)
         self.metrics.predictions_dropped.set_function(lambda: stores.predictions.dropped)
@@ -130,23 +148,19 @@ class Server:
 
     async def _start(self, on_crash: Callable[[], None]) -> None:
         config, catalogue, parts = self._config, self.catalogue, self._parts
-        address = (config.host, config.http_port)
-        http = HttpEndpoint(address, self.metrics, self._alive, self._ready)
-        http.start()
-        parts.callback(http.close)
-        self.http_port = http.port
-        parts.callback(self._executor.shutdown)
-        parts.callback(self._loader.shutdown)
-        parts.push_async_callback(asyncio.to_thread, self._importer.shutdown)
+        self._start_http()
         shelf = Shelf(catalogue)
         encoder = await asyncio.to_thread(default_encoder, config)
         creation = Creation(catalogue, shelf, encoder, self._importer)
-        lifecycle = Lifecycle(catalogue, shelf, config.checkpoint_revisions)
+        book = TrialBook(catalogue.registry)
+        trials = Trials(catalogue, shelf, book)
+        lifecycle = Lifecycle(catalogue, shelf, trials, config.checkpoint_revisions)
+        self._candidates = Candidates(catalogue, shelf, trials, book, lifecycle)
         engine = Engine(
             self._queue,
             workers=self._workers,
             loop=asyncio.get_running_loop(),
-            observe=self._observe,
+            observe=self._traffic.observe,
             on_crash=partial(self._crashed, on_crash),
         )
         self.metrics.engine_cpu_seconds.set_function(lambda: engine.cpu_s)
@@ -154,7 +168,15 @@ class Server:
         parts.push_async_callback(asyncio.to_thread, engine.close)
         await self.health.start()
         parts.push_async_callback(self.health.stop)
+        self.deletions = Deletions(catalogue, shelf, self.predictions, config.forget_deadline_days)
+        await self.deletions.begin()
+        await believe(catalogue.registry, catalogue.log, config.trusted)
         await load_models(catalogue, shelf)
+        await self._drift.load()
+        trials.start()
+        parts.push_async_callback(trials.close)
+        self.rounds = await begin_rounds(parts, catalogue, self._drift, config, encoder)
+        self.deletions.rounds = self.rounds
         await self._start_learning(lifecycle)
         services = self._services(shelf, creation, lifecycle)
         ready_s = config.ready_ms / 1000
@@ -162,20 +184,34 @@ class Server:
             await create_example(creation, services.feedback)
             ready_s = max(ready_s, FIRST_START_S)
         await wait_caught_up(catalogue, ready_s if config.adapt else 0.0)
+        retention = Retention(self._stores.log, self.predictions, config.keep_feedback_days)
+        begin_chores(parts, self.deletions.watch(lifecycle), retention.watch())
         await self._listen(services)
+
+    def _start_http(self) -> None:
+        parts, address = self._parts, (self._config.host, self._config.http_port)
+        http = HttpEndpoint(address, self.metrics, self._alive, self._ready)
+        http.start()
+        parts.callback(http.close)
+        self.http_port = http.port
+        parts.callback(self._executor.shutdown)
+        parts.callback(self._loader.shutdown)
+        parts.push_async_callback(asyncio.to_thread, self._importer.shutdown)
 
     async def _start_learning(self, lifecycle: Lifecycle) -> None:
         config, catalogue, parts = self._config, self.catalogue, self._parts
         socket = socket_path(config.home)
-        link = AdaptLink(socket, catalogue, lifecycle)
+        link = AdaptLink(socket, catalogue, lifecycle, self._candidates, self.rounds)
         catalogue.tell_adapt = link.tell
+        self._questions = link.questions
 
         def tell(load: Load) -> None:
             link.report(load)
             if load.idle >= _NEARLY_IDLE:
                 catalogue.pool.widen()
 
-        self._pressure = Pressure(self._workers, lambda: self._admission.requests, tell)
+        pressure = Pressure(self._workers, lambda: self._admission.requests, tell)
+        self._traffic.feel = pressure.observe
         await link.start()
         parts.push_async_callback(link.close)
         self._supervisor = Supervisor(config, socket, self.metrics, integers=catalogue.integers)
@@ -187,19 +223,27 @@ class Server:
         parts.push_async_callback(self._save, lifecycle)
 
     def _services(self, shelf: Shelf, creation: Creation, lifecycle: Lifecycle) -> Services:
-        config, catalogue, predictions = self._config, self.catalogue, self._stores.predictions
-        forgetting = Forgetting(catalogue, lifecycle, predictions, self._recall)
+        config, catalogue, predictions = self._config, self.catalogue, self.predictions
+        forgetting = Forgetting(catalogue, lifecycle, predictions, self._recall, self.deletions)
         uploads = Uploads(config.home, self._importer, max_bytes=config.max_checkpoint_bytes)
         deadline_s = config.default_deadline_ms / 1000
+        inference = InferenceService(
+            self._table, self._queue, self._admission, self._executor, self._recall,
+            catalogue.missing, self._traffic.log, deadline_s,
+        )  # fmt: skip
         return Services(
-            inference=InferenceService(
-                self._table, self._queue, self._admission, self._executor, self._recall,
-                catalogue.missing, self._log_predictions, deadline_s,
+            inference=inference,
+            feedback=FeedbackService(
+                catalogue, predictions, forgetting, Rates(config.labels_per_minute), config.redactor
             ),
-            feedback=FeedbackService(catalogue, predictions, forgetting),
-            models=ModelsService(catalogue, creation, uploads, lifecycle, forgetting),
+            models=ModelsService(
+                catalogue, creation, uploads, lifecycle, forgetting, self._candidates, self.rounds
+            ),
             replays=Replays(catalogue, shelf, predictions, config.submitter_trust),
             exports=Exports(catalogue, shelf, config.submitter_trust),
+            explanations=Explanations(catalogue, inference.outcomes, self._questions),
+            reviews=Reviews(catalogue, predictions, inference.outcomes),
+            suspicions=Suspicions(catalogue, self._questions),
             health=self.health.servicer,
             edge=Edge(self.metrics, deadline_s),
         )  # fmt: skip
@@ -231,48 +275,6 @@ class Server:
         """Process id of the adapt process, if it runs."""
         return self._supervisor.pid
 
-    def _observe(self, batch: Batch, seconds: float, delivery: Delivery) -> None:
-        self._admission.observe(time.monotonic() - batch.formed - seconds)
-        metrics = self.metrics
-        metrics.expired.inc(len(batch.expired))
-        if not batch.rows:
-            return
-        self._recall.remember(delivery)
-        metrics.batches.labels(batch.reason).inc()
-        metrics.batch_texts.observe([len(batch.rows)])
-        metrics.batch_tokens.observe([batch.tokens])
-        metrics.compute_seconds.observe([seconds])
-        delays_s = [outcome.queue_s for _, outcome in delivery if isinstance(outcome, Answer)]
-        metrics.queue_seconds.observe(delays_s)
-        self._pressure.observe(seconds, delays_s)
-
-    def _log_predictions(self, answers: Sequence[tuple[str, Answer]]) -> None:
-        now, serving = time.time(), self._table.current
-        self._stores.predictions.add(
-            [
-                PredictionRow(
-                    prediction_id=prediction_id,
-                    model=answer.generation.model,
-                    # The model may have been deleted while the batch was computed.
-                    text=answer.text if answer.generation.model in serving else None,
-                    label=answer.labels[0],
-                    probability=answer.probabilities[0],
-                    version=answer.generation.version,
-                    revision=answer.generation.revision,
-                    time=now,
-                    precision=answer.generation.loaded.encoder.precision,
-                )
-                for prediction_id, answer in answers
-            ]
-        )
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_later(_FLUSH_S, self._flush_predictions)
-
-    def _flush_predictions(self) -> None:
-        self._flush_due = False
-        self._stores.predictions.flush()
-
     def _crashed(self, tell: Callable[[], None], error: BaseException) -> None:
         log.error("the engine is down; stopping", error=repr(error))
         self.crashed = True
@@ -287,4 +289,6 @@ class Server:
         return False, "not ready"
 
     def _encoders_in_use(self) -> set[EncoderKey]:
-        return {g.loaded.key for g in self._table.current.values()}
+        rivals = (entry.rival.stored for entry in self.catalogue.entries.values())
+        beside = {rival.loaded.key for rival in rivals if rival is not None}
+        return beside | {g.loaded.key for g in self._table.current.values()}

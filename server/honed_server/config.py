@@ -3,13 +3,17 @@
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from honed_adapt.feedback.redaction import Redactable, redact
+from honed_adapt.gate.policy import Policy
 
 _PREFIX = "HONED_"
 # Environment variables that are not settings of the server.
@@ -79,6 +83,11 @@ class ServerConfig(BaseModel):
     adapt_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         19, description="Niceness of the adapt process and of what it starts."
     )
+    adapt_memory_mb: Annotated[int, Field(ge=0)] = Field(
+        1_024,
+        description="Memory for what models learn with, in MiB, 256 for one with 512 labels or "
+        "more; the matrices of those that were idle for longest are on disk beyond that.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where encoders run; auto: on NVIDIA GPUs if there are any."
     )
@@ -96,12 +105,55 @@ class ServerConfig(BaseModel):
     checkpoint_revisions: Annotated[int, Field(ge=1)] = Field(
         500, description="Revisions after which the serving head becomes a version."
     )
+    drift_interval_ms: Annotated[int, Field(ge=0)] = Field(
+        1_000, description="Least time between two texts of a model that the drift test looks at."
+    )
     submitter_trust: dict[str, float] = Field(
         {}, description="Trust by submitter, default 1; the most trusted label of a text counts."
+    )
+    influence_cap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.05,
+        description="Share of a model's recent weight that one submitter may have once there are "
+        "enough others; 1 caps nobody.",
+    )
+    labels_per_minute: Annotated[float, Field(gt=0)] = Field(
+        600_000.0, description="Labels a minute that are taken from each submitter."
+    )
+    forget_deadline_days: Annotated[float, Field(ge=0)] = Field(
+        30.0,
+        description="Days after which no version serves whose encoder was trained on feedback that "
+        "was deleted.",
+    )
+    keep_feedback_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Days that texts of labels are kept; default: for ever."
+    )
+    redact: list[Redactable] = Field(
+        [],
+        description="What is taken out of texts before they are stored: email, phone, card, iban.",
+    )
+    policy: dict[str, Any] = Field(
+        {},
+        description="Policy of models that were given none: promotion=manual,alpha=0.01; see "
+        "`honed policy set --help`.",
+    )
+    max_encoders: Annotated[int, Field(ge=1)] = Field(
+        8,
+        description="Encoders in service from which on no fine-tuning round may add another; each "
+        "is in memory and on disk.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or machines; auto: console on a terminal."
     )
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """Submitters who are trusted as much as anybody, or more."""
+        return frozenset(name for name, trust in self.submitter_trust.items() if trust >= 1)
+
+    @property
+    def redactor(self) -> Callable[[str], str]:
+        """Takes out of a text what shall not be stored."""
+        return partial(redact, kinds=self.redact) if self.redact else str
 
     @field_validator("home", "encoder")
     @classmethod
@@ -121,6 +173,11 @@ class ServerConfig(BaseModel):
                 "authentication; put a proxy that has both in front"
             )
         return value
+
+    @field_validator("policy")
+    @classmethod
+    def _followable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return Policy.of(value).as_dict() if value else value
 
     @model_validator(mode="after")
     def _budgets(self) -> "ServerConfig":
@@ -217,10 +274,12 @@ def _check_known(key: str, source: str) -> None:
 
 
 def _parsed(key: str, value: Any) -> Any:
-    """Text from flags and environment becomes a table where the setting is one: `a=1,b=0.5`."""
+    """Text from flags and environment becomes a table, `a=1,b=0.5`, or a list, `a,b`."""
     if isinstance(value, str) and get_origin(ServerConfig.model_fields[key].annotation) is dict:
         pairs = (pair.partition("=") for pair in value.split(",") if pair)
         return {name.strip(): number for name, _, number in pairs}
+    if isinstance(value, str) and get_origin(ServerConfig.model_fields[key].annotation) is list:
+        return [item.strip() for item in value.split(",") if item.strip()]
     return value
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from honed_adapt import encoder_store, versions
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.encoder_store import default_source, import_encoder
-from honed_adapt.feedback import FeedbackLog
-from honed_server import uploads
+from honed_adapt.encoders import store as encoder_store
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
+from honed_adapt.encoders.store import default_source, import_encoder
+from honed_adapt.feedback.log import FeedbackLog
+from honed_adapt.storage import versions
+from honed_adapt.trust.influence import Cap
 from honed_server.config import ServerConfig
-from honed_server.link import MAX_SOCKET_PATH
-from honed_server.predictions import PredictionLog
-from honed_server.registry import Registry
+from honed_server.learning.link import MAX_SOCKET_PATH
+from honed_server.models import uploads
+from honed_server.models.registry import Registry
+from honed_server.serving.predictions import PredictionLog
 
 Store = TypeVar("Store", FeedbackLog, Registry, PredictionLog)
 
@@ -49,7 +51,7 @@ def open_stores(config: ServerConfig, parts: AsyncExitStack) -> Stores:
     encoder_store.sweep(config.home)
     uploads.sweep(config.home)
     return Stores(
-        kept(FeedbackLog(config.home / "feedback.sqlite")),
+        kept(FeedbackLog(config.home / "feedback.sqlite", cap=influence_cap(config))),
         kept(Registry(config.home / "registry.sqlite")),
         kept(
             PredictionLog(
@@ -57,9 +59,15 @@ def open_stores(config: ServerConfig, parts: AsyncExitStack) -> Stores:
                 store_texts=config.store_texts,
                 max_age_s=config.prediction_log_days * 86_400,
                 max_bytes=config.prediction_log_bytes,
+                redacted=config.redactor,
             )
         ),
     )
+
+
+def influence_cap(config: ServerConfig) -> Cap:
+    """How much one submitter may weigh; those whom the settings trust, as much as they like."""
+    return Cap(share=config.influence_cap, trusted=config.trusted)
 
 
 def lock_home(home: Path) -> int:

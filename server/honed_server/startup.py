@@ -15,13 +15,16 @@ import structlog
 from honed_adapt.head import Head
 from honed_proto.v1 import feedback_pb2 as fb
 from honed_proto.v1 import models_pb2 as pb
-from honed_server.catalogue import Catalogue, Entry, decision
-from honed_server.creation import Creation, NewModel
-from honed_server.errors import NotReady
-from honed_server.feedback_service import FeedbackService
-from honed_server.registry import DecisionRow, ModelRow, VersionRow, VersionState
-from honed_server.rpc import Call
-from honed_server.shelf import Shelf, Stored
+from honed_server.edge.errors import NotReady
+from honed_server.edge.rpc import Call
+from honed_server.feedback.deletions import pending
+from honed_server.feedback.distrust import distrusted
+from honed_server.feedback.service import FeedbackService
+from honed_server.models import recipes
+from honed_server.models.catalogue import Catalogue, Entry, decision
+from honed_server.models.creation import Creation, NewModel
+from honed_server.models.registry import DecisionRow, ModelRow, VersionRow, VersionState
+from honed_server.models.shelf import Shelf, Stored
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +54,8 @@ async def _load(catalogue: Catalogue, shelf: Shelf, row: ModelRow) -> None:
     entry = Entry(
         row,
         log_position=catalogue.log.last_position(row.name),
+        deletion_position=pending(catalogue.log, row.name),
+        distrusted=distrusted(catalogue.registry, row.name),
         anchor_set=catalogue.log.anchor_set_number(row.name),
         anchor_total=len(catalogue.log.anchors(row.name)),
     )
@@ -58,6 +63,9 @@ async def _load(catalogue: Catalogue, shelf: Shelf, row: ModelRow) -> None:
     entry.version_position, entry.version_source = version.log_position, version.source
     if version.state is VersionState.DAMAGED or version.version != row.active_version:
         await shelf.activate(entry, version, _reactivation(row, version))
+    entry.recipe = recipes.recorded(
+        catalogue.registry, row.name, version.encoder_digest, entry.log_position
+    )
     if row.own_head_version:
         entry.own_encoder = shelf.find(row.name, row.own_head_version).encoder_digest
     if version.tainted_position:

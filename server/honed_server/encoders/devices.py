@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from honed_adapt.encoder_store import EncoderFiles
+from honed_adapt.encoders.store import EncoderFiles
 from honed_server.config import ServerConfig
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.encoders.timing import CPU_SHAPES
-from honed_server.generations import Encoder
+from honed_server.serving.generations import Encoder
 
 _INSTALL = "pip install 'honed[kernels]'"
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from honed_adapt.encoder_store import EncoderFiles
+from honed_adapt.encoders.store import EncoderFiles
 from honed_kernels.head import HeadOutput, HeadWeights, grouped_head
 from honed_server.encoders.packing import positions
 
@@ -91,7 +91,7 @@ def _run(
 def _packed_inputs(
     files: EncoderFiles, rows: Sequence[NDArray[np.int64]]
 ) -> Mapping[str, NDArray[np.int64] | NDArray[np.float32]]:
-    """Lay texts one behind the other, as `honed_adapt.graph` describes its inputs."""
+    """Lay texts one behind the other, as `honed_adapt.encoders.graph` describes its inputs."""
     lengths = np.array([row.size for row in rows])
     assert lengths.all(), "the tokenizer gives each text at least its special tokens"
     starts = np.cumsum(lengths) - lengths

@@ -12,26 +12,26 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.integers import open_integers
+from honed_adapt.encoders.store import (
     EncoderDamaged,
     EncoderFiles,
     Precision,
     open_encoder,
 )
-from honed_adapt.integers import open_integers
-from honed_server import heap, validate
-from honed_server.cost import CostModel
+from honed_server import heap
+from honed_server.edge import validate
+from honed_server.edge.errors import NotFound, NotReady
 from honed_server.encoders.devices import Device
 from honed_server.encoders.timing import measure, measure_beside, wide_gain
-from honed_server.errors import NotFound, NotReady
-from honed_server.generations import Encoder, EncoderKey, LoadedEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.cost import CostModel
+from honed_server.serving.generations import Encoder, EncoderKey, LoadedEncoder
+from honed_server.serving.tokenizer import Tokenizer
 
-Vectors = NDArray[np.float32]
+A = TypeVar("A")
+T = TypeVar("T")
 
 # A wide session costs memory, and a core while it spins: it must be this much faster.
 _LEAST_GAIN = 1.1
@@ -102,9 +102,9 @@ class EncoderPool:
                     raise NotReady(str(error), reason="ENCODER_DAMAGED") from error
             return self._loaded[key]
 
-    async def beside(self, encode: Callable[[list[str]], Vectors], texts: list[str]) -> Vectors:
-        """Encodes many texts without being in the way of serving."""
-        return await asyncio.get_running_loop().run_in_executor(self._loader, encode, texts)
+    async def beside(self, work: Callable[[A], T], argument: A) -> T:
+        """Encodes many texts, or scores them, without being in the way of serving."""
+        return await asyncio.get_running_loop().run_in_executor(self._loader, work, argument)
 
     def drop_unused(self) -> None:
         """Frees the encoders that no generation uses."""

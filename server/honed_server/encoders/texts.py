@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from honed_server.generations import Encoder
+    from honed_server.serving.generations import Encoder
 
 
 def encode_texts(

@@ -11,8 +11,8 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_server.cost import CostModel, Measured
-from honed_server.generations import Encoder
+from honed_server.serving.cost import CostModel, Measured
+from honed_server.serving.generations import Encoder
 
 # Tokens and rows: of 16 tokens, as most texts are short; one shape of shorter rows tells the cost
 # of a row. The last is too slow to run as often; it only tells how the curve goes on.

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 import torch
 
-from honed_adapt.encoder_store import EncoderDamaged, EncoderFiles, Precision
+from honed_adapt.encoders.store import EncoderDamaged, EncoderFiles, Precision
 from honed_server.encoders.cuda.encoder import LANES, TorchEncoder
 from honed_server.encoders.cuda.graphs import CudaGraphs, Graphs
 from honed_server.encoders.cuda.shapes import shapes_up_to

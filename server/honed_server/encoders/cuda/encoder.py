@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.encoder_store import EncoderFiles
+from honed_adapt.encoders.store import EncoderFiles
 from honed_kernels.head import HeadNotFinite, HeadOutput, HeadWeights, grouped_head
 from honed_kernels.status import NO_HEAD, NOT_FINITE
 from honed_server.encoders.cuda.graphs import Graphs
@@ -102,6 +102,7 @@ class TorchEncoder:
         output = HeadOutput(
             [ids[:k].astype(np.int64) for ids, k in zip(found.ids, depth, strict=True)],
             [best[:k] for best, k in zip(found.probabilities, depth, strict=True)],
+            found.energy,
             None,
         )
         left = [n for n, k in enumerate(depth) if k > TOP_K or found.status[n] & NO_HEAD]
@@ -111,6 +112,7 @@ class TorchEncoder:
             for place, n in enumerate(left):
                 output.indices[n] = rest.indices[place]
                 output.probabilities[n] = rest.probabilities[place]
+                output.energy[n] = rest.energy[place]
         return output, vectors
 
     def _found(self, rows: Sequence[Ids], heads: Sequence[HeadWeights], head_id: Ids) -> Found:

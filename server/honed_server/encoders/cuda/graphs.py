@@ -6,6 +6,7 @@ engine runs on a CPU, line by line the same.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
@@ -16,6 +17,7 @@ from torch import Tensor
 from honed_kernels.streams import CpuStream, CudaStream, Stream
 
 _capturing = Lock()  # PyTorch records one graph at a time in a process
+_streams: dict[torch.device, list[tuple[CudaStream, CudaStream]]] = {}  # in nobody's hands
 
 
 class Graphs(Protocol):
@@ -52,14 +54,16 @@ class CudaGraphs:
     """A GPU, with streams of its own and one pool of memory for all its graphs.
 
     They may share it since they are replayed one after the other, and nobody reads what they leave
-    in it.
+    in it. Streams return when an encoder is gone: PyTorch has 32, and would give the next ones out
+    twice. What one encoder launches must not get into another's recording.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        copying: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.serving, self.copying = CudaStream(self._stream), CudaStream(copying)
+        free = _streams.setdefault(device, [])
+        pair = free.pop() if free else (_stream(device), _stream(device))
+        weakref.finalize(self, free.append, pair)
+        self.serving, self.copying = pair
         self._pool = torch.cuda.graph_pool_handle()
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -73,15 +77,20 @@ class CudaGraphs:
         self.serving.run(step)
         graph = torch.cuda.CUDAGraph()
         # Other threads go on serving other encoders: only this one is watched.
-        with _capturing, torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
+        stream = self.serving.stream
+        with _capturing, torch.cuda.graph(graph, self._pool, stream, "thread_local"):
             step()
         return graph.replay
 
     def mark(self) -> Callable[[], None]:
         """Record an event whose wait neither spins nor holds the interpreter."""
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record(self._stream)
+        event.record(self.serving.stream)
         return event.synchronize
+
+
+def _stream(device: torch.device) -> CudaStream:
+    return CudaStream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 class Direct:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import weakref
 from collections import deque
 
+import numpy as np
 import torch
 
 from honed_kernels.bank import Bank
 from honed_kernels.head import HeadWeights
-from honed_kernels.memory import MAX_LABELS
+from honed_kernels.memory import MAX_LABELS, Cosine
+from honed_kernels.ops.grouped_head import grouped_head
 from honed_kernels.table import HeadTable
 from honed_server.encoders.cuda.graphs import Graphs
 
 NO_NUMBER = -1
+
+_DTYPE = torch.float32  # a head is small: there is nothing to gain by rounding it
 
 
 class Heads:
@@ -33,7 +37,7 @@ class Heads:
         self._table = HeadTable(
             hidden,
             device=graphs.device,
-            dtype=torch.float32,  # a head is small: there is nothing to gain by rounding it
+            dtype=_DTYPE,
             serving=graphs.serving,
             copying=graphs.copying,
             on_growth=self._grown.append,
@@ -47,13 +51,14 @@ class Heads:
         return self._table.bank
 
     def number(self, weights: HeadWeights) -> int:
-        """What a row carries as head_id; NO_NUMBER if the head has too many labels for the table.
+        """What a row carries as head_id; NO_NUMBER if the table does not take the head.
 
-        It may find the table full: see `switch`.
+        It does not take too many labels, nor features of another projection than the first. It may
+        find the table full: see `switch`.
         """
         number = self._numbers.get(weights)
         if number is None:
-            if len(weights.bias) > MAX_LABELS:
+            if len(weights.bias) > MAX_LABELS or not self._table.takes(weights):
                 return NO_NUMBER
             while self._gone:
                 self._table.close(self._gone.popleft())
@@ -71,3 +76,35 @@ class Heads:
         """Serve from the largest bank, once no graph of another one will be replayed."""
         self._table.switch(self._grown[-1])
         self._grown.clear()
+
+
+def warm(hidden: int, graphs: Graphs, top_k: int) -> None:
+    """Compile what batches run once the table has grown a layer for heads with features.
+
+    No graph does: the table has none before the first such head, and batches that wait for new
+    graphs would stall for the compiler. The row asks for no head, so nothing is computed.
+
+    Args:
+        hidden: length of a vector.
+        graphs: the device.
+        top_k: labels that batches ask for.
+    """
+    front = Cosine(np.zeros((hidden, 1), np.float32), np.zeros(1, np.float32))
+    stream, device = graphs.serving, graphs.device  # one stream: the memory is free when it is done
+
+    def answer() -> None:
+        table = HeadTable(
+            hidden,
+            models=1,
+            slots=2,
+            device=device,
+            dtype=_DTYPE,
+            front=front,
+            serving=stream,
+            copying=stream,
+        )
+        vector = torch.zeros(1, hidden, device=device)
+        head_id = torch.full((1,), NO_NUMBER, dtype=torch.int32, device=device)
+        grouped_head(vector, head_id, table.bank, top_k=top_k)
+
+    stream.run(answer)

@@ -1,6 +1,6 @@
 """What an encoder computes, in PyTorch: the tokens of many texts in, their states out.
 
-It stands for `honed_adapt.graph` on a GPU: the same names, the same computation, without padding.
+It stands for `honed_adapt.encoders.graph` on a GPU: same names, same computation, without padding.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from honed_adapt.checkpoint import Activation
-from honed_adapt.encoder_store import EncoderFiles
-from honed_adapt.families import EMBEDDINGS_NORM, POSITIONS, TOKEN_TYPES, WORDS, LayerNames
+from honed_adapt.encoders.checkpoint import Activation
+from honed_adapt.encoders.families import EMBEDDINGS_NORM, POSITIONS, TOKEN_TYPES, WORDS, LayerNames
+from honed_adapt.encoders.store import EncoderFiles
 
 # Query, key and value, (tokens, heads, size) each, to what each token found, of the same shape.
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]

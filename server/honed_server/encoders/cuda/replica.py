@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from honed_adapt.encoder_store import EncoderFiles, Precision
+from honed_adapt.encoders.store import EncoderFiles, Precision
 from honed_kernels.bank import Bank
 from honed_kernels.head import HeadWeights
 from honed_kernels.ops.grouped_head import grouped_head
 from honed_kernels.ops.pool import pool
 from honed_server.encoders.cuda.graphs import Graphs
-from honed_server.encoders.cuda.heads import NO_NUMBER, Heads
+from honed_server.encoders.cuda.heads import NO_NUMBER, Heads, warm
 from honed_server.encoders.cuda.model import Model
 from honed_server.encoders.cuda.shapes import Ids, Shape, shapes_up_to, smallest
 
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 TOP_K = 8
 """Labels that a graph finds for each row."""
+
+_BESIDE_VECTOR = 2 * TOP_K + 2  # numbers of an answer
 
 _TYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -46,12 +48,14 @@ class Found:
     Attributes:
         vectors: float32 (rows, hidden).
         probabilities: float32 (rows, TOP_K), best first; 0 past the head's labels.
+        energy: float32 (rows,), see `honed_kernels.head.HeadOutput`.
         ids: int32 (rows, TOP_K): labels.
         status: int32 (rows,), see `honed_kernels.status`.
     """
 
     vectors: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+    energy: NDArray[np.float32]
     ids: NDArray[np.int32]
     status: NDArray[np.int32]
 
@@ -59,11 +63,12 @@ class Found:
     def of(results: NDArray[np.float32]) -> Found:
         """Read the rows that `_Step` writes."""
         integers = results.view(np.int32)
-        best = results.shape[1] - 1 - 2 * TOP_K
+        best = results.shape[1] - _BESIDE_VECTOR
         return Found(
             results[:, :best],
             results[:, best : best + TOP_K],
-            integers[:, best + TOP_K : -1],
+            results[:, best + TOP_K],
+            integers[:, best + TOP_K + 1 : -1],
             integers[:, -1],
         )
 
@@ -105,6 +110,7 @@ class Replica:
         self._heads = Heads(files.hidden, graphs)
         self._lock = Lock()
         self._replays: dict[Shape, Callable[[], None]] = {}
+        warm(files.hidden, graphs, TOP_K)
         self._capture()
 
     def lane(self) -> Lane:
@@ -129,7 +135,7 @@ class Replica:
             head_id: int64 (rows,), each an index into `heads`, or -1 for its vector only.
 
         Returns:
-            What `Found` reads, (rows, hidden + 2 TOP_K + 1).
+            What `Found` reads, (rows, hidden + 2 TOP_K + 2).
         """
         shape = smallest(self.shapes, rows)
         with self._lock:
@@ -189,8 +195,8 @@ class _Step:
 
     Attributes:
         inputs: int32, as `Shape.parts` divides it.
-        results: float32 (rows, hidden + 2 TOP_K + 1): vector, probabilities, and the bits of the
-            labels' int32 ids and of the int32 status.
+        results: float32 (rows, hidden + 2 TOP_K + 2): vector, probabilities, energy, and the bits
+            of the labels' int32 ids and of the int32 status.
     """
 
     def __init__(
@@ -199,7 +205,7 @@ class _Step:
         self._model = model
         self._settings = files.settings
         self.inputs = torch.zeros(largest.size, dtype=torch.int32, device=device)
-        width = files.hidden + 2 * TOP_K + 1
+        width = files.hidden + _BESIDE_VECTOR
         self.results = torch.zeros(largest.rows, width, dtype=torch.float32, device=device)
 
     def clear(self) -> None:
@@ -216,5 +222,5 @@ class _Step:
         vectors = self._model.dense(vectors)
         scores = grouped_head(vectors, head_id, bank, top_k=TOP_K)
         integers = torch.cat([scores.ids, scores.status[:, None]], 1).view(torch.float32)
-        parts = [vectors, scores.probabilities, integers]
+        parts = [vectors, scores.probabilities, scores.energy[:, None], integers]
         torch.cat(parts, 1, out=self.results[: shape.rows])

@@ -1,0 +1,1 @@
+"""Where the network begins: messages, checks, errors, health, metrics."""

@@ -1,0 +1,1 @@
+"""A label's way in, and out again. Start at service.py."""

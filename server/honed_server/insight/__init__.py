@@ -1,0 +1,1 @@
+"""What is told about models: explanations, doubts, what to label next, drift."""

@@ -1,0 +1,1 @@
+"""The models: on record, on disk, in effect, and who decided."""

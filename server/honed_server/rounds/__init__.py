@@ -1,0 +1,1 @@
+"""Fine-tuning rounds and `honed train`: asked for, worked on, offered."""

@@ -1,0 +1,1 @@
+"""A prediction's way: admitted, tokenised, queued, answered, logged. Start at service.py."""

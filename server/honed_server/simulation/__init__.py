@@ -1,0 +1,1 @@
+"""Admission and queue against recorded or drawn traffic, without an encoder."""

@@ -1,0 +1,1 @@
+"""Candidates before the gate and on trial, audit by audit."""
