@@ -18,10 +18,12 @@ from honed.errors import (
     ServerTooOld,
     Unavailable,
 )
+from honed.review_types import Explanation, Review, Suspects
 from honed.types import (
     AnchorImport,
     Decision,
     Deletion,
+    DeletionRecord,
     Export,
     FeedbackAck,
     FeedbackItem,
@@ -29,10 +31,12 @@ from honed.types import (
     FeedbackRecord,
     Model,
     ModelEvent,
+    Policy,
     Prediction,
     Replay,
     Score,
     SpoolFlush,
+    Trial,
     Version,
 )
 
@@ -45,19 +49,25 @@ __all__ = [  # noqa: RUF022  (grouped by use)
     "Prediction",
     "Score",
     "Replay",
+    "Explanation",
     # feedback
     "FeedbackItem",
     "FeedbackKind",
     "FeedbackAck",
     "FeedbackRecord",
     "Deletion",
+    "DeletionRecord",
     "AnchorImport",
     "SpoolFlush",
+    "Review",
+    "Suspects",
     # models
     "Model",
     "Version",
     "Decision",
     "ModelEvent",
+    "Policy",
+    "Trial",
     "Export",
     # errors
     "HonedError",

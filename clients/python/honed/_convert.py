@@ -11,16 +11,33 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from honed._status import error_from_status
 from honed.errors import HonedError, ServerError
+from honed.review_types import (
+    Accuracy,
+    Influence,
+    ReviewItem,
+    SubmitterReport,
+    Suspect,
+    TokenAttribution,
+)
+from honed.round_types import Round
 from honed.types import (
     Deletion,
+    DeletionRecord,
+    Drift,
+    Expert,
     FeedbackAck,
     FeedbackItem,
     FeedbackKind,
     FeedbackRecord,
+    LabelShare,
+    Learning,
     Model,
     ModelEvent,
+    Policy,
     Prediction,
     Score,
+    TaintedVersion,
+    Trial,
 )
 from honed_proto.v1 import feedback_pb2, inference_pb2, models_pb2
 
@@ -30,8 +47,9 @@ Value = TypeVar("Value")
 def value_from(message: Message, kind: type[Value]) -> Value:
     """Builds a value from the message fields of the same names.
 
-    Timestamps become aware datetimes (None if unset), scores `Score`s, repeated fields tuples, and
-    enumerations lower-case words. What has no such field keeps its default.
+    Timestamps become aware datetimes (None if unset), messages the values of the same names,
+    repeated fields tuples, and enumerations lower-case words. What has no such field keeps its
+    default.
     """
     known = message.DESCRIPTOR.fields_by_name
     names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only dataclasses
@@ -57,13 +75,25 @@ def _plain(message: Message, name: str) -> Any:
         case int() if enum is not None:
             return _word(enum, value)
         case _:
-            return value
+            return _element(value)
 
 
 def _element(value: Any) -> Any:
     if isinstance(value, inference_pb2.Score):
         return Score(value.label, value.probability)
+    if isinstance(value, Message):
+        return value_from(value, _VALUES[value.DESCRIPTOR.name])
     return value
+
+
+# What the messages inside of others become.
+_VALUES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        Influence, TokenAttribution, ReviewItem, Accuracy, Suspect, FeedbackRecord,
+        LabelShare, SubmitterReport, Learning, Expert, Drift, Policy, Trial, TaintedVersion,
+    )
+}  # fmt: skip
 
 
 def _word(enum: Any, number: int) -> str:
@@ -114,6 +144,9 @@ def _prediction(item: inference_pb2.PredictItem, text: str) -> Prediction | Hone
         logits=_floats(answer.logits),
         logit_labels=tuple(answer.logit_labels),
         embedding=_floats(answer.embedding),
+        out_of_scope_score=answer.out_of_scope_score,
+        out_of_scope=answer.out_of_scope,
+        prediction_set=tuple(answer.prediction_set),
     )
 
 
@@ -123,12 +156,17 @@ def item_message(item: FeedbackItem) -> feedback_pb2.FeedbackItem:
         idempotency_key=item.idempotency_key,
         prediction_id=item.prediction_id,
         text=item.text,
-        label=item.label,
+        label=item.label if isinstance(item.label, str) else "",
         kind=f"FEEDBACK_KIND_{FeedbackKind(item.kind).name}",
         submitter=item.submitter,
         weight=item.weight,
         retracts=item.retracts,
     )
+    if not isinstance(item.label, str):
+        if not item.label:
+            raise ValueError("label is a mapping without labels; name one at least")
+        shares = item.label.items()
+        message.shares.extend(feedback_pb2.LabelShare(label=k, share=v) for k, v in shares)
     if item.event_time is not None:
         message.event_time.FromDatetime(item.event_time)
     return message
@@ -152,7 +190,15 @@ def deletion_from(response: feedback_pb2.DeleteFeedbackResponse) -> Deletion:
         served_version=response.served_version,
         served_revision=response.served_revision,
         tainted_versions=tuple(response.tainted_versions),
+        deleted=response.deleted,
+        record=deletion_record_from(response.record) if response.HasField("record") else None,
     )
+
+
+def deletion_record_from(message: feedback_pb2.DeletionRecord) -> DeletionRecord:
+    """A deletion and what it has left to do."""
+    record = value_from(message, DeletionRecord)
+    return record if message.HasField("difference") else replace(record, difference=None)
 
 
 def model_from(message: models_pb2.Model) -> Model:
@@ -162,7 +208,42 @@ def model_from(message: models_pb2.Model) -> Model:
     """
     model = value_from(message, Model)
     weight = model.learned_weight if model.own_head_version else 1.0
-    return replace(model, learned_weight=weight, precision=model.precision or "fp32")
+    policy = Policy()
+    if message.HasField("policy"):
+        interval_s = message.policy.round_interval.ToNanoseconds() / 1e9
+        policy = replace(model.policy, round_interval_s=interval_s)
+    return replace(
+        model,
+        learned_weight=weight,
+        precision=model.precision or "fp32",
+        policy=policy,
+        trial=model.trial if message.HasField("trial") else None,
+    )
+
+
+def round_from(message: models_pb2.Round) -> Round:
+    """A fine-tuning round."""
+    plain = {
+        each.name: _plain(message, each.name)
+        for each in fields(Round)
+        if each.name != "remaining_s"
+    }
+    return Round(**plain, remaining_s=message.remaining.ToNanoseconds() / 1e9)
+
+
+def policy_message(policy: Policy) -> models_pb2.Policy:
+    """The message for a policy."""
+    message = models_pb2.Policy(
+        promotion=f"PROMOTION_{policy.promotion.upper()}",
+        **{
+            item.name: getattr(policy, item.name)
+            for item in fields(Policy)
+            if item.name not in ("promotion", "round_interval_s")
+        },
+    )
+    if policy.round_interval_s:
+        message.round_interval.FromNanoseconds(int(policy.round_interval_s * 1e9))
+    return message
 
 
 def event_from(event: models_pb2.ModelEvent) -> ModelEvent:

@@ -1,17 +1,17 @@
 """Calls of the Feedback service: labels in, acknowledgements and records out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from honed import _rpcs
 from honed._call import Awaiting, Blocking, Both, Call, method
-from honed._convert import ack_from, deletion_from, item_message, only, value_from
+from honed._convert import ack_from, item_message, only, value_from
+from honed._deletions import DeletionCalls
 from honed.errors import HonedError
 from honed.types import (
     AnchorImport,
-    Deletion,
     FeedbackAck,
     FeedbackItem,
     FeedbackKind,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SPOOLED = FeedbackAck("", 0, False, False, 0, 0, False, spooled=True)
 
 
-class FeedbackCalls:
+class FeedbackCalls(DeletionCalls):
     """Labels, the part of both clients that speaks to `honed.v1.Feedback`."""
 
     @method
@@ -36,7 +36,7 @@ class FeedbackCalls:
         self,
         prediction: Prediction | None = None,
         *,
-        label: str | None = None,
+        label: str | Mapping[str, float] | None = None,
         model: str | None = None,
         text: str | None = None,
         kind: FeedbackKind | None = None,
@@ -51,11 +51,12 @@ class FeedbackCalls:
 
         Args:
             prediction: The answer this is about; it supplies `model` and `text`.
-            label: The right label; the predicted one if None.
+            label: The right label, or a mapping of labels to shares, see `FeedbackItem`; the
+                predicted one if None.
             model: Name of the model; needed without a prediction.
             text: The labelled text; needed without a prediction.
-            kind: If None: CONFIRMATION when the label is the predicted one, CORRECTION when it
-                differs, AUDIT when there is no prediction.
+            kind: If None: CONFIRMATION when the label (of several the one with the largest share)
+                is the predicted one, CORRECTION when it differs, AUDIT when there is no prediction.
             submitter: Who says so.
             weight: How much it counts, (0, 10].
             event_time: When it was labelled; the time of arrival if None.
@@ -75,7 +76,7 @@ class FeedbackCalls:
         if prediction is not None:
             model = prediction.model if model is None else model
             text = prediction.text if text is None else text
-            confirmed = label is None or label == prediction.label
+            confirmed = label is None or _likeliest(label) == prediction.label
             kind = kind or (FeedbackKind.CONFIRMATION if confirmed else FeedbackKind.CORRECTION)
             label = prediction.label if label is None else label
         if model is None or text is None or label is None:
@@ -137,28 +138,6 @@ class FeedbackCalls:
         """
         item = FeedbackItem(kind=FeedbackKind.RETRACTION, retracts=feedback_id, submitter=submitter)
         return _submit(model, [item], wait, timeout_s).map(only)
-
-    @method
-    def delete(
-        self,
-        model: str,
-        feedback_ids: Iterable[str],
-        requested_by: str = "",
-        timeout_s: float | None = None,
-    ) -> Call[Deletion]:
-        """Forgets 1 to 256 labels: text, label, vector and influence. Repeating is harmless.
-
-        Returns when a revision without them serves, with a record that can be checked.
-
-        Example:
-            >>> ack = client.submit(model="support", text="forget me", label="other")
-            >>> client.delete("support", [ack.feedback_id]).results[0].state
-            'deleted'
-        """
-        request = feedback_pb2.DeleteFeedbackRequest(
-            model=model, feedback_ids=feedback_ids, requested_by=requested_by
-        )
-        return Call(_rpcs.DELETE_FEEDBACK, request, deletion_from, timeout_s)
 
     @method
     def list_feedback(
@@ -236,6 +215,13 @@ class FeedbackCalls:
         return Call(
             _rpcs.IMPORT_ANCHOR, request, lambda answer: value_from(answer, AnchorImport), timeout_s
         )
+
+
+def _likeliest(label: str | Mapping[str, float]) -> str:
+    """The label with the largest share, of equal ones the first by name, as the server has it."""
+    if isinstance(label, str) or not label:
+        return str(label or "")
+    return min(label, key=lambda name: (-label[name], name))
 
 
 def _spool_of(client: Blocking | Awaiting) -> "Spool":

@@ -31,6 +31,7 @@ class InferenceCalls:
         *,
         priority: Priority = "interactive",
         tenant: str = "",
+        prediction_set: bool = False,
     ) -> Call[Prediction]:
         """Classifies one text; the arguments are those of `predict_many`.
 
@@ -38,7 +39,7 @@ class InferenceCalls:
             >>> client.predict("support", "where is my order?").label
             'order_status'
         """
-        asked = Question(model, top_k, logits, embedding, priority, tenant)
+        asked = Question(model, top_k, logits, embedding, priority, tenant, prediction_set)
         return asked.about([text], timeout_s).map(only)
 
     @method
@@ -53,6 +54,7 @@ class InferenceCalls:
         *,
         priority: Priority = "interactive",
         tenant: str = "",
+        prediction_set: bool = False,
     ) -> Call[list[Prediction | HonedError]]:
         """Classifies 1 to 256 texts in one call; each succeeds or fails by itself.
 
@@ -66,6 +68,8 @@ class InferenceCalls:
             priority: "bulk" when nobody waits for it: it gets what interactive work leaves, and at
                 least a small share.
             tenant: Whose work it is, up to 128 bytes; busy servers share out evenly by tenant.
+            prediction_set: Whether to return the labels that hold the right one with the coverage
+                of the model's policy.
 
         Returns:
             The prediction or the error of each text, in order.
@@ -75,7 +79,7 @@ class InferenceCalls:
             >>> [type(answer).__name__ for answer in answers]
             ['Prediction', 'InvalidRequest']
         """
-        asked = Question(model, top_k, logits, embedding, priority, tenant)
+        asked = Question(model, top_k, logits, embedding, priority, tenant, prediction_set)
         return asked.about(list(texts), timeout_s)
 
     @method

@@ -8,11 +8,11 @@ from typing import Any
 
 from honed import _rpcs
 from honed._call import Both, Call, method
-from honed._convert import model_from, value_from
+from honed._convert import model_from, policy_message, value_from
 from honed._download import Download, export_folder, export_folder_async
 from honed._upload import Progress, Upload, import_folder, import_folder_async
 from honed._watch import AsyncWatch, Watch
-from honed.types import Decision, Export, Model, Version
+from honed.types import Decision, Export, Model, Policy, Version
 from honed_proto.v1 import models_pb2
 
 
@@ -55,6 +55,7 @@ class ModelsCalls:
         without_head: bool = False,
         labels: Iterable[str] = (),
         closed_labels: bool = False,
+        as_candidate: bool = False,
         progress: Progress | None = None,
         timeout_s: float = 600.0,
     ) -> Both[Model, Coroutine[Any, Any, Model]]:
@@ -66,6 +67,8 @@ class ModelsCalls:
             without_head: Whether to use the encoder only, and start without a head.
             labels: With `without_head`: labels to declare.
             closed_labels: Whether to refuse labels other than the head's own, or those declared.
+            as_candidate: Whether `name` is a model that is there already: the folder becomes a
+                candidate version of it, which must pass the gate.
             progress: Is called with bytes sent and in total, maybe on another thread; what it
                 raises ends the import.
             timeout_s: Deadline in seconds, for sending and for the work of the server.
@@ -81,7 +84,11 @@ class ModelsCalls:
             (1, 0.0)
         """
         start = models_pb2.ImportModelStart(
-            name=name, without_head=without_head, labels=labels, closed_labels=closed_labels
+            name=name,
+            without_head=without_head,
+            labels=labels,
+            closed_labels=closed_labels,
+            as_candidate=as_candidate,
         )
         prepare = partial(Upload, start, Path(folder), progress)
         return Both(
@@ -227,6 +234,32 @@ class ModelsCalls:
             requested_by=requested_by,
         )
         return Call(_rpcs.RESUME, request, model_from, timeout_s)
+
+    @method
+    def set_policy(
+        self,
+        model: str,
+        policy: Policy,
+        requested_by: str = "",
+        timeout_s: float | None = None,
+    ) -> Call[Model]:
+        """Replaces the policy of a model: what promotes, who watches, when rounds start.
+
+        To change one setting, start from the present ones.
+
+        Raises:
+            InvalidRequest: A setting is out of its range; the message names it.
+
+        Example:
+            >>> from dataclasses import replace
+            >>> policy = client.get_model("support").policy
+            >>> client.set_policy("support", replace(policy, alpha=0.01)).policy.alpha
+            0.01
+        """
+        request = models_pb2.SetPolicyRequest(
+            model=model, policy=policy_message(policy), requested_by=requested_by
+        )
+        return Call(_rpcs.SET_POLICY, request, model_from, timeout_s)
 
     @method
     def watch(self, model: str = "", timeout_s: float | None = None) -> Both[Watch, AsyncWatch]:

@@ -30,6 +30,7 @@ class Question:
     embedding: bool = False
     priority: Priority = "interactive"
     tenant: str = ""
+    prediction_set: bool = False
 
     def __post_init__(self) -> None:
         if self.priority not in _PRIORITIES:
@@ -47,6 +48,7 @@ class Question:
             request_id=request_id,
             priority=_PRIORITIES[self.priority],
             tenant=self.tenant,
+            include_set=self.prediction_set,
         )
 
     def about(

@@ -64,6 +64,7 @@ PREDICT_STREAM = Rpc(
     streams=True,
 )
 REPLAY = Rpc(_INFERENCE, "Replay", inference.ReplayRequest, inference.ReplayResponse, True)
+EXPLAIN = Rpc(_INFERENCE, "Explain", inference.ExplainRequest, inference.ExplainResponse, True)
 
 # Every item carries an idempotency key, hence repeatable.
 SUBMIT = Rpc(_FEEDBACK, "Submit", feedback.SubmitRequest, feedback.SubmitResponse, True)
@@ -73,6 +74,11 @@ LIST_FEEDBACK = Rpc(
 DELETE_FEEDBACK = Rpc(
     _FEEDBACK, "Delete", feedback.DeleteFeedbackRequest, feedback.DeleteFeedbackResponse
 )
+LIST_DELETIONS = Rpc(
+    _FEEDBACK, "ListDeletions", feedback.ListDeletionsRequest, feedback.ListDeletionsResponse, True
+)
+REVIEW = Rpc(_FEEDBACK, "Review", feedback.ReviewRequest, feedback.ReviewResponse, True)
+SUSPECTS = Rpc(_FEEDBACK, "Suspects", feedback.SuspectsRequest, feedback.SuspectsResponse, True)
 IMPORT_ANCHOR = Rpc(
     _FEEDBACK, "ImportAnchor", feedback.ImportAnchorRequest, feedback.ImportAnchorResponse
 )
@@ -92,6 +98,10 @@ PROMOTE = Rpc(_MODELS, "Promote", models.PromoteRequest, models.Model)
 ROLLBACK = Rpc(_MODELS, "Rollback", models.RollbackRequest, models.Model)
 PAUSE = Rpc(_MODELS, "PauseAdaptation", models.PauseAdaptationRequest, models.Model)
 RESUME = Rpc(_MODELS, "ResumeAdaptation", models.ResumeAdaptationRequest, models.Model)
+START_ROUND = Rpc(_MODELS, "StartRound", models.StartRoundRequest, models.Round)
+CANCEL_ROUND = Rpc(_MODELS, "CancelRound", models.CancelRoundRequest, models.Round)
+LIST_ROUNDS = Rpc(_MODELS, "ListRounds", models.ListRoundsRequest, models.ListRoundsResponse, True)
+SET_POLICY = Rpc(_MODELS, "SetPolicy", models.SetPolicyRequest, models.Model)
 WATCH = Rpc(_MODELS, "Watch", models.WatchRequest, models.ModelEvent, True, streams=True)
 
 ALL: tuple[Rpc[Any, Any], ...] = tuple(

@@ -9,11 +9,13 @@ from honed._call import Awaiting, open_spool
 from honed._connection import AsyncConnection
 from honed._feedback import FeedbackCalls
 from honed._inference import InferenceCalls
+from honed._insight import InsightCalls
 from honed._models import ModelsCalls
+from honed._rounds import RoundCalls
 from honed.client import DEFAULT_TIMEOUT_S, address
 
 
-class AsyncClient(Awaiting, InferenceCalls, FeedbackCalls, ModelsCalls):
+class AsyncClient(Awaiting, InferenceCalls, FeedbackCalls, InsightCalls, ModelsCalls, RoundCalls):
     """`Client` for asyncio: same methods, arguments, answers and errors.
 
     Methods documented as returning `Call[T]` return an awaitable of `T` here, those returning

@@ -14,13 +14,15 @@ from honed._call import Blocking, open_spool
 from honed._connection import Connection
 from honed._feedback import FeedbackCalls
 from honed._inference import InferenceCalls
+from honed._insight import InsightCalls
 from honed._models import ModelsCalls
+from honed._rounds import RoundCalls
 
 DEFAULT_TARGET = "127.0.0.1:8790"
 DEFAULT_TIMEOUT_S = 10.0
 
 
-class Client(Blocking, InferenceCalls, FeedbackCalls, ModelsCalls):
+class Client(Blocking, InferenceCalls, FeedbackCalls, InsightCalls, ModelsCalls, RoundCalls):
     """A connection to one Honed server; safe to share between threads.
 
     Every call has a deadline: its own `timeout_s`, else the client's (a watch has none unless

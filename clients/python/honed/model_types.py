@@ -5,6 +5,128 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What is demanded of a model's candidates, and when rounds of fine-tuning start.
+
+    Where 0 is no choice of its own it means the server's default, as in a new `Policy`.
+
+    Attributes:
+        promotion: What promotes a candidate that is no worse: "default" (better on audits, or the
+            first to know a wanted label), "superior" (better on audits), or "manual" (a person).
+        alpha: Share of false promotions that is borne over the life of the model.
+        loss_share: Share of anchor answers that a candidate may lose on balance.
+        canary_share: Share of traffic that a candidate on trial answers, 0 to 0.5.
+        keep_worse: Whether a promoted version that proves worse stays nevertheless.
+        audit_share: Share of answers drawn as audits for the review queue.
+        out_of_scope_false_alarms: Share of known texts that may be called out of scope.
+        coverage: Share of prediction sets that shall hold the right label.
+        round_labels: New labels that start a round; 0 for none.
+        round_interval_s: Seconds after which new labels start a round; 0 for never.
+        round_on_drift: Whether a drift alarm starts a round.
+        own_encoder: Whether rounds give this model an encoder of its own.
+    """
+
+    promotion: str = "default"
+    alpha: float = 0.0
+    loss_share: float = 0.0
+    canary_share: float = 0.0
+    keep_worse: bool = False
+    audit_share: float = 0.0
+    out_of_scope_false_alarms: float = 0.0
+    coverage: float = 0.0
+    round_labels: int = 0
+    round_interval_s: float = 0.0
+    round_on_drift: bool = False
+    own_encoder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A comparison that goes on as audits come in.
+
+    Attributes:
+        version: The version that is compared with what serves.
+        stage: "shadow" or "canary" for a candidate, "watch" for the version before.
+        wins: Audits that only `version` answered rightly.
+        losses: Audits that only what serves answered rightly.
+        total: Audits in all.
+        e_better: Evidence that `version` is better, by audits alone.
+        e_needed: Evidence that decides.
+    """
+
+    version: int = 0
+    stage: str = ""
+    wins: int = 0
+    losses: int = 0
+    total: int = 0
+    e_better: float = 1.0
+    e_needed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """One way of learning from the same labels.
+
+    Attributes:
+        name: Its name.
+        weight: Its share in what serves, 0 to 1.
+        log_loss: Mean log loss over recent audits, each answered before it was learned.
+        votes: Audits that it was scored on.
+    """
+
+    name: str
+    weight: float
+    log_loss: float
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What the instant lane learns with, and how good it is.
+
+    Attributes:
+        experts: Those whose mix serves, and those that run beside.
+        features: Random features beside the vector; 0 while there are few labels.
+        width: Width of their kernel.
+        ridge: Ridge penalty.
+        labels: Labels in effect.
+        audited_accuracy: Accuracy on audited traffic, without bias; of the newest 1,000 audits.
+        audits: Audits behind it.
+        calibration_error: Expected calibration error over 15 bins, of held-out labels.
+        brier: Brier score of held-out labels.
+    """
+
+    experts: tuple[Expert, ...] = ()
+    features: int = 0
+    width: float = 0.0
+    ridge: float = 0.0
+    labels: int = 0
+    audited_accuracy: float = 0.0
+    audits: int = 0
+    calibration_error: float = 0.0
+    brier: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Whether traffic or errors have changed.
+
+    Attributes:
+        alarm: What has changed: "error", "embedding", "embedding, error", or empty.
+        since: Since when.
+        alarms: Alarms so far.
+        error: Share of wrong answers in the present window of audited answers.
+        window: Answers in that window.
+    """
+
+    alarm: str = ""
+    since: datetime | None = None
+    alarms: int = 0
+    error: float = 0.0
+    window: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A named endpoint. `revision` below `log_position` means that learning lags behind.
 
@@ -13,7 +135,10 @@ class Model:
     server, which does not say). `own_head_version` holds the head that the model was imported with
     (0: it started empty), `learned_weight` says how much learned labels count beside it (1 without
     such a head), and `learned_evidence` the prequential evidence for that weight, in nats.
-    `precision` is what answers are computed in, "fp32" or "int8".
+    `precision` is what answers are computed in, "fp32" or "int8". `learning` says how it learns,
+    `drift` whether traffic or errors have changed. `policy` says what promotes, and `trial` what is
+    compared with what serves (None: nothing). `settled` says whether what serves stays as it is
+    until something is said: all feedback is learned, and nothing larger is being made of it.
     """
 
     name: str
@@ -37,6 +162,11 @@ class Model:
     learned_weight: float = 1.0
     learned_evidence: float = 0.0
     precision: str = "fp32"
+    learning: Learning = Learning()
+    drift: Drift = Drift()
+    policy: Policy = Policy()
+    trial: Trial | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +208,8 @@ class ModelEvent:
     """Something that happened to a model, and the model after it.
 
     `kind` is "snapshot" (the state when the watch began), "revision", "version", "rollback",
-    "paused", "resumed", "created", "deleted", "quarantined" or "precision".
+    "paused", "resumed", "created", "deleted", "quarantined", "precision", "policy", "round" or
+    "drift".
     """
 
     kind: str

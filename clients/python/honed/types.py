@@ -5,13 +5,27 @@ its range; times are aware UTC `datetime`s, durations are seconds, enumerations 
 words of the protocol, and "unknown" is a word that only a newer server knows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import uuid4
 
+from honed.deletion_types import DeletionRecord, TaintedVersion
 from honed.errors import HonedError
-from honed.model_types import Decision, Export, Model, ModelEvent, Version
+from honed.model_types import (
+    Decision,
+    Drift,
+    Expert,
+    Export,
+    Learning,
+    Model,
+    ModelEvent,
+    Policy,
+    Trial,
+    Version,
+)
+from honed.prediction_types import Prediction, Replay, Score
 
 __all__ = [  # noqa: RUF022  (grouped by use)
     "Prediction",
@@ -19,9 +33,12 @@ __all__ = [  # noqa: RUF022  (grouped by use)
     "Replay",
     "FeedbackItem",
     "FeedbackKind",
+    "LabelShare",
     "FeedbackAck",
     "FeedbackRecord",
     "Deletion",
+    "DeletionRecord",
+    "TaintedVersion",
     "AnchorImport",
     "SpoolFlush",
     "new_key",
@@ -29,101 +46,13 @@ __all__ = [  # noqa: RUF022  (grouped by use)
     "Version",
     "Decision",
     "ModelEvent",
+    "Policy",
+    "Trial",
     "Export",
+    "Learning",
+    "Expert",
+    "Drift",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One label and how likely the model holds it to be.
-
-    Attributes:
-        label: Label name.
-        probability: Calibrated probability, 0 to 1.
-    """
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One answer, computed wholly by one version and revision of one model.
-
-    Attributes:
-        prediction_id: Names the answer in feedback.
-        model: Model that answered.
-        version: Durable version that answered: 1, 2, 3, ...
-        revision: Log position up to which that version had learned.
-        label_set_version: Number of the label set in use.
-        scores: The `top_k` best labels, best first; never empty.
-        text: The text that was asked about, remembered for feedback.
-        num_tokens: Tokens computed.
-        truncated: Whether the text was cut at the token limit.
-        queue_time_s: Seconds from admission to the start of the batch.
-        compute_time_s: Seconds of the batch that computed this answer.
-        logits: If asked: logits of all labels in the order of `logit_labels`, else empty.
-        logit_labels: If asked: all labels of the model, else empty.
-        embedding: If asked: the vector of the text that the head reads, else empty.
-    """
-
-    prediction_id: str
-    model: str
-    version: int
-    revision: int
-    label_set_version: int
-    scores: tuple[Score, ...]
-    text: str
-    num_tokens: int
-    truncated: bool
-    queue_time_s: float
-    compute_time_s: float
-    logits: tuple[float, ...] = ()
-    logit_labels: tuple[str, ...] = ()
-    embedding: tuple[float, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """The best label."""
-        return self.scores[0].label
-
-    @property
-    def probability(self) -> float:
-        """Probability of the best label, 0 to 1."""
-        return self.scores[0].probability
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """An old answer, and what the same version and revision say when computed anew.
-
-    Attributes:
-        prediction_id: Names the answer.
-        model: Model that had answered.
-        version: Version that had answered.
-        revision: Revision that had answered.
-        time: When.
-        text: The text that had been asked about.
-        label: Label that had been answered.
-        probability: Its probability then, 0 to 1.
-        scores: The best labels computed anew, best first.
-        difference: Probability of `label` now less then, without sign.
-        matches: Whether the label is the same and `difference` at most 1e-4.
-        labels_learned: Labels learned anew for it; 0 if the version's head was read from disk.
-    """
-
-    prediction_id: str
-    model: str
-    version: int
-    revision: int
-    time: datetime | None
-    text: str
-    label: str
-    probability: float
-    scores: tuple[Score, ...]
-    difference: float
-    matches: bool
-    labels_learned: int
 
 
 class FeedbackKind(StrEnum):
@@ -145,12 +74,22 @@ def new_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelShare:
+    """A label's part in a soft label: `share` of the text is `label`; the shares sum to 1."""
+
+    label: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackItem:
     """One label for one text, to be submitted.
 
     Attributes:
         text: The labelled text; may be empty when `prediction_id` is still known to the server.
-        label: The right label; a new name becomes a new label.
+        label: The right label; a new name becomes a new label. Where one label does not say it, a
+            mapping of 2 to 16 labels to their shares, which sum to 1: `{"refund": 0.7, "complaint":
+            0.3}` (`honed.v1` calls it `shares`).
         kind: What the label says.
         prediction_id: The answer this is about, if any.
         submitter: Who says so.
@@ -162,7 +101,7 @@ class FeedbackItem:
     """
 
     text: str = ""
-    label: str = ""
+    label: str | Mapping[str, float] = ""
     kind: FeedbackKind = FeedbackKind.AUDIT
     prediction_id: str = ""
     submitter: str = ""
@@ -200,8 +139,9 @@ class FeedbackAck:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRecord:
-    """One entry of the feedback log; text and label are empty in a tombstone.
+    """One entry of the feedback log; text, label and idempotency key are empty in a tombstone.
 
+    Of a soft label `shares` has all labels, largest share first, and `label` is the first of them.
     `kind` is a `FeedbackKind` word; `state` is "active", "retracted", "quarantined", "excluded" or
     "deleted". `predicted_*` tell what had been answered, `deleted_*` are set in a tombstone.
     """
@@ -225,6 +165,7 @@ class FeedbackRecord:
     deleted_position: int
     deleted_by: str
     deleted_time: datetime | None
+    shares: tuple[LabelShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +178,8 @@ class Deletion:
         served_version: Version that serves without it.
         served_revision: Revision that serves without it.
         tainted_versions: Versions on disk learned from it; not served again as they are.
+        deleted: Entries that this call deleted.
+        record: What `list_deletions` goes on showing; None from a server that does not say it.
     """
 
     results: tuple[FeedbackRecord | HonedError, ...]
@@ -244,6 +187,8 @@ class Deletion:
     served_version: int
     served_revision: int
     tainted_versions: tuple[int, ...]
+    deleted: int = 0
+    record: DeletionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import typer
 from honed.commands.import_feedback import batched
 from honed.commands.options import Json, LabelFile, ModelName, connect, new_app
 from honed.commands.output import as_json
-from honed.commands.rows import Row, read_feedback
+from honed.commands.rows import Row, hard_label, read_feedback
 from honed.errors import InvalidRequest
 from honed.types import AnchorImport
 
@@ -48,7 +48,7 @@ def _example(row: Row, file_name: str) -> tuple[str, str]:
     if isinstance(row.item, InvalidRequest):
         message = f"{file_name}, line {row.line}: {row.item.message}"
         raise InvalidRequest(message, row.item.reason, row.item.status)
-    return row.item.text, row.item.label
+    return row.item.text, hard_label(row.item, f"{file_name}, line {row.line}: an anchor set")
 
 
 def _sentence(result: AnchorImport) -> str:

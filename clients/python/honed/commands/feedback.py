@@ -6,24 +6,28 @@ from typing import Annotated
 
 import typer
 
-from honed.commands.failure import complain, exit_code
+from honed.commands.deletions import delete, deletions
 from honed.commands.import_feedback import ImportJob, import_file
 from honed.commands.options import (
     Json,
     LabelFile,
     ModelName,
     PatienceSeconds,
-    RequestedBy,
     connect,
     new_app,
 )
 from honed.commands.output import as_json, print_table
+from honed.commands.review import review, suspects
 from honed.commands.rows import count_rows
 from honed.commands.until_served import wait_until_served
 from honed.errors import HonedError
 from honed.types import FeedbackAck, FeedbackItem, FeedbackKind, FeedbackRecord, new_key
 
-app = new_app(no_args_is_help=True, help="Submit, list, delete and import labels.")
+app = new_app(no_args_is_help=True, help="Submit, list, delete, import and review labels.")
+app.command()(delete)
+app.command()(deletions)
+app.command()(review)
+app.command()(suspects)
 
 
 @app.command()
@@ -33,6 +37,14 @@ def submit(
     text: Annotated[str, typer.Option(help="The labelled text.")] = "",
     prediction_id: Annotated[str, typer.Option(help="The answer it is about.")] = "",
     label: Annotated[str, typer.Option(help="The right label.")] = "",
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=SHARE",
+            show_default=False,
+            help="Instead of --label, once for each of several labels; shares sum to 1.",
+        ),
+    ] = None,
     kind: Annotated[
         FeedbackKind | None,
         typer.Option(
@@ -52,8 +64,8 @@ def submit(
         raise typer.BadParameter("give --text or --prediction-id", ctx)
     item = FeedbackItem(
         text=text,
-        label=label,
-        kind=kind or _default_kind(prediction_id, label),
+        label=_said(label, share or []),
+        kind=kind or _default_kind(prediction_id, bool(share or label)),
         prediction_id=prediction_id,
         submitter=submitter,
         weight=weight,
@@ -66,10 +78,24 @@ def submit(
     typer.echo(as_json(result) if json else _sentence(result, wait))
 
 
-def _default_kind(prediction_id: str, label: str) -> FeedbackKind:
+def _said(label: str, shares: list[str]) -> str | dict[str, float]:
+    if label and shares:
+        raise typer.BadParameter("give --label or --share, not both")
+    return dict(map(_share, shares)) or label
+
+
+def _share(written: str) -> tuple[str, float]:
+    label, _, share = written.rpartition("=")
+    try:
+        return label, float(share)
+    except ValueError:
+        raise typer.BadParameter(f"--share {written!r} is not LABEL=SHARE") from None
+
+
+def _default_kind(prediction_id: str, labelled: bool) -> FeedbackKind:
     if not prediction_id:
         return FeedbackKind.AUDIT
-    return FeedbackKind.CORRECTION if label else FeedbackKind.CONFIRMATION
+    return FeedbackKind.CORRECTION if labelled else FeedbackKind.CONFIRMATION
 
 
 def _sentence(ack: FeedbackAck, waited: bool) -> str:
@@ -108,36 +134,11 @@ def _row(record: FeedbackRecord) -> tuple[object, ...]:
         record.feedback_id,
         record.kind,
         record.state,
-        record.label,
+        ", ".join(f"{one.label} {one.share:.4g}" for one in record.shares) or record.label,
         record.text,
         record.submitter,
         record.recorded_time,
     )
-
-
-@app.command()
-def delete(
-    ctx: typer.Context,
-    model: ModelName,
-    feedback_ids: Annotated[
-        list[str], typer.Argument(metavar="FEEDBACK_ID", help="Labels to forget.")
-    ],
-    requested_by: RequestedBy = "",
-    json: Json = False,
-) -> None:
-    """Forget labels and all their influence."""
-    with connect(ctx) as client:
-        deletion = client.delete(model, feedback_ids, requested_by)
-    errors = [result for result in deletion.results if isinstance(result, HonedError)]
-    sentence = (
-        f"forgot {len(deletion.results) - len(errors)} at position {deletion.position}; "
-        f"version {deletion.served_version}, revision {deletion.served_revision} serves"
-    )
-    typer.echo(as_json(deletion) if json else sentence)
-    for error in errors:
-        complain(error)
-    if errors:
-        raise typer.Exit(exit_code(errors[0]))
 
 
 @app.command("import")
@@ -163,8 +164,8 @@ def import_(
     """Submit every row of a file; after an interruption, the rest of them.
 
     Columns: text, label, and if you like id, submitter, time (ISO 8601 or Unix seconds), weight
-    and kind (audit if left out). The id, or else the content of the row, is its idempotency key:
-    importing a file again is harmless.
+    and kind (audit if left out). In JSONL a label may be an object of labels and their shares. The
+    id, or else the content of the row, is its idempotency key: importing a file again is harmless.
     """
     job = ImportJob(file, count_rows(file), errors, patience_s, restart)
     with connect(ctx) as client:

@@ -22,16 +22,20 @@ def predict(
     top_k: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Scores to show for each text.")
     ] = 1,
+    labels: Annotated[
+        bool,
+        typer.Option("--set", help="Show the labels that hold the right one, as the policy says."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Classify texts with a model."""
     with connect(ctx) as client:
-        results = client.predict_many(model, texts, top_k)
+        results = client.predict_many(model, texts, top_k, prediction_set=labels)
     if json:
         typer.echo(as_json({"predictions": results}))
     else:
         columns = ("text", "label", "probability", "version", "revision", "prediction id")
-        print_table(model, columns, _rows(results))
+        print_table(model, (*columns, "set") if labels else columns, _rows(results, labels))
     errors = [result for result in results if isinstance(result, HonedError)]
     for error in errors:
         complain(error)
@@ -39,18 +43,21 @@ def predict(
         raise typer.Exit(exit_code(errors[0]))
 
 
-def _rows(results: Sequence[Prediction | HonedError]) -> Iterator[tuple[object, ...]]:
+def _rows(results: Sequence[Prediction | HonedError], labels: bool) -> Iterator[tuple[object, ...]]:
     """One row for each score; the answer's own facts stand beside the best one only."""
     for answer in results:
         if isinstance(answer, HonedError):
             continue
         first, *others = answer.scores
+        shown = (", ".join(answer.prediction_set),) if labels else ()
         yield (
             answer.text,
-            first.label,
+            f"{first.label} (out of scope)" if answer.out_of_scope else first.label,
             first.probability,
             answer.version,
             answer.revision,
             answer.prediction_id,
+            *shown,
         )
-        yield from (("", score.label, score.probability, "", "", "") for score in others)
+        blank = ("", "", "", *("" for _ in shown))
+        yield from (("", score.label, score.probability, *blank) for score in others)

@@ -127,13 +127,35 @@ def _parse(cells: Cells) -> FeedbackItem:
     """Raises ValueError with a sentence about the first cell that is wrong."""
     return FeedbackItem(
         text=_text(cells, "text"),
-        label=_text(cells, "label"),
+        label=_label(cells),
         kind=_parsed(cells, "kind", FeedbackKind) or FeedbackKind.AUDIT,
         submitter=_text(cells, "submitter"),
         weight=_parsed(cells, "weight", float) or 1.0,
         event_time=_parsed(cells, "time", _time),
         idempotency_key=_text(cells, "id") or _content_hash(cells),
     )
+
+
+def _label(cells: Cells) -> str | Mapping[str, float]:
+    """A label, or in JSON an object of labels and their shares."""
+    value = cells.get("label")
+    if not isinstance(value, dict):
+        return _text(cells, "label")
+    numbers = (type(share) in (int, float) for share in value.values())
+    if not value or not all(numbers):
+        raise ValueError('label must be a string, or an object like {"a": 0.7, "b": 0.3}')
+    return value
+
+
+def hard_label(item: FeedbackItem, of: str) -> str:
+    """The one label of an item.
+
+    Raises:
+        InvalidRequest: It shares its text among several, which is nothing for what it is `of`.
+    """
+    if isinstance(item.label, str):
+        return item.label
+    raise _bad(f"label is shared among {', '.join(item.label)}; {of} takes one label for a text")
 
 
 def _text(cells: Cells, name: str) -> str:

@@ -63,8 +63,10 @@ def behind(model: Model) -> int:
 
 
 def learning(model: Model) -> str:
-    """Whether a model learns; for one with a head of its own, how much what it learned counts."""
+    """Whether a model is learning now; for one with an own head, how much that counts."""
     state = "paused" if model.adaptation_paused else model.adapt_state
+    if state == "running" and not model.settled:
+        state = "learning"
     if not model.own_head_version:
         return state
     return f"{state}, weight {model.learned_weight:.2f} (evidence {model.learned_evidence:.1f})"

@@ -1,9 +1,11 @@
 """`honed versions`: the durable versions of a model and the decisions about them."""
 
+from json import loads
+
 import typer
 
 from honed.commands.options import Json, ModelName, connect, new_app
-from honed.commands.output import as_json, print_table
+from honed.commands.output import as_json, cell, print_table
 
 app = new_app(no_args_is_help=True, help="List the versions of a model.")
 
@@ -31,6 +33,18 @@ def list_(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     )
     print_table(
         f"{model}: decisions",
-        ("time", "kind", "outcome", "version", "actor", "reason"),
-        ((d.time, d.kind, d.outcome, d.version, d.actor, d.reason) for d in decisions),
+        ("time", "kind", "outcome", "version", "actor", "reason", "numbers"),
+        (
+            (d.time, d.kind, d.outcome, d.version, d.actor, d.reason, _numbers(d.numbers_json))
+            for d in decisions
+        ),
+    )
+
+
+def _numbers(numbers_json: str) -> str:
+    """The numbers behind a decision in short; of lists only how much they hold."""
+    numbers = loads(numbers_json or "{}")
+    return ", ".join(
+        f"{name} {f'{len(value)} entries' if isinstance(value, list | dict) else cell(value)}"
+        for name, value in numbers.items()
     )
