@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 
-from honed_kernels.memory import Memory, Shape, Staged, move, write
+from honed_kernels.memory import Memory, Shape
+from honed_kernels.staging import Staged, move, write
 from honed_kernels.streams import Event, Stream
 
 
@@ -32,9 +33,10 @@ class Bank:
     def __contains__(self, key: object) -> bool:
         return key in self._slots
 
-    def fits(self, num_labels: int) -> bool:
-        """Whether a head of so many labels finds room now."""
-        return bool(self._free) and num_labels <= self.shape.max_labels
+    def fits(self, num_labels: int, features: int = 0) -> bool:
+        """Whether a head of so many labels, and features behind the vector, finds room now."""
+        wide = not features or (self.shape.shared and features <= self.shape.front_size)
+        return bool(self._free) and num_labels <= self.shape.max_labels and wide
 
     def put(self, key: object, head: Staged, copying: Stream) -> None:
         """Copy a head into a free slot, after the last reader of what was there."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_kernels.fourier import Fourier, read
+from honed_kernels.ranking import best_of, softmax
+
 _Floats = NDArray[np.float32]
 _Integers = NDArray[np.int64]
 
@@ -38,9 +41,10 @@ class HeadWeights:
     """What a row is multiplied with: probability = softmax((x @ weight.T + bias) / temperature).
 
     Attributes:
-        weight: float32 (num_labels, hidden).
+        weight: float32 (num_labels, hidden), or with features (num_labels, hidden + count).
         bias: float32 (num_labels,).
         temperature: positive and finite.
+        features: what is read behind the vector x.
 
     Raises:
         ValueError: at construction, if shapes, dtypes or temperature are not as above.
@@ -49,6 +53,7 @@ class HeadWeights:
     weight: _Floats
     bias: _Floats
     temperature: float = 1.0
+    features: Fourier | None = None
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
@@ -58,6 +63,12 @@ class HeadWeights:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature is {self.temperature}, expected above 0")
 
+    @property
+    def hidden(self) -> int:
+        """Length of the vectors that it takes."""
+        columns: int = self.weight.shape[1]
+        return columns - (self.features.count if self.features else 0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadOutput:
@@ -66,11 +77,14 @@ class HeadOutput:
     Attributes:
         indices: int64 (min(top_k, num_labels),) each: label indices, best first.
         probabilities: float32, the same lengths: their probabilities, never rising.
+        energy: float32 (rows,): -T * logsumexp(logits / T), low for what resembles the training
+            data (Liu et al. 2020).
         logits: float32 (num_labels,) each, before temperature; None if not asked for.
     """
 
     indices: list[_Integers]
     probabilities: list[_Floats]
+    energy: _Floats
     logits: list[_Floats] | None
 
 
@@ -102,21 +116,22 @@ def grouped_head(
     depth = [top_k] * len(pooled) if isinstance(top_k, int) else top_k
     _check(pooled, head_id, heads, depth)
     picked = head_id.tolist()
-    indices = [_NO_INDICES] * len(pooled)
+    indices, energy = [_NO_INDICES] * len(pooled), np.empty(len(pooled), np.float32)
     probabilities, scores = [_NO_SCORES] * len(pooled), [_NO_SCORES] * len(pooled)
     # An overflow is reported once, with the head's number; an underflow is a probability of 0.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        inputs = read(pooled, [heads[head].features for head in picked])
         for rows in _alike(picked, heads):
-            group_logits = _logits(pooled, rows, picked, heads)
+            group_logits = _logits(inputs, rows, picked, heads)
             temperatures = np.array([heads[picked[row]].temperature for row in rows])
-            group = _softmax(group_logits, temperatures[:, None])
-            best = _best(group, max(depth[row] for row in rows))
+            group, energy[rows] = softmax(group_logits, temperatures[:, None])
+            best = best_of(group, max(depth[row] for row in rows))
             ranked = group[np.arange(len(rows))[:, None], best]
             for place, row in enumerate(rows):
                 indices[row] = best[place, : depth[row]]
                 probabilities[row] = ranked[place, : depth[row]]
                 scores[row] = group_logits[place]
-    return HeadOutput(indices, probabilities, scores if logits else None)
+    return HeadOutput(indices, probabilities, energy, scores if logits else None)
 
 
 def _check(
@@ -134,10 +149,9 @@ def _check(
     for head in set(head_id.tolist()):
         if not 0 <= head < len(heads):
             raise ValueError(f"a row picks a head outside 0 to {len(heads) - 1}")
-        num_labels, hidden = heads[head].weight.shape
-        if not num_labels:
+        if not len(heads[head].bias):
             raise ValueError(f"head {head} has no labels")
-        if hidden != pooled.shape[1]:
+        if (hidden := heads[head].hidden) != pooled.shape[1]:
             raise ValueError(f"head {head} takes {hidden} features, not {pooled.shape[1]}")
 
 
@@ -150,38 +164,18 @@ def _alike(picked: Sequence[int], heads: Sequence[HeadWeights]) -> Iterable[list
 
 
 def _logits(
-    pooled: _Floats, rows: Sequence[int], picked: Sequence[int], heads: Sequence[HeadWeights]
+    inputs: Sequence[_Floats],
+    rows: Sequence[int],
+    picked: Sequence[int],
+    heads: Sequence[HeadWeights],
 ) -> _Floats:
     """One product a row. A BLAS picks its kernel, and with it the order of summation, by the shape.
 
     So a row's logits are the same to the bit whatever shares its batch, and a near tie cannot flip
     the label. It is also the fastest for rows that pick different heads, and for a few of one.
     """
-    logits = np.array([heads[picked[row]].weight @ pooled[row] for row in rows])
+    logits = np.array([heads[picked[row]].weight @ inputs[row] for row in rows])
     logits += np.array([heads[picked[row]].bias for row in rows])
     if not np.isfinite(logits).all():
         raise HeadNotFinite(picked[rows[int(np.isfinite(logits).all(axis=1).argmin())]])
     return logits
-
-
-def _softmax(logits: _Floats, temperature: NDArray[np.float64]) -> _Floats:
-    # Shift before dividing: the best label is then exp(0) however small the temperature, and
-    # whatever overflows here is minus infinity, whose exp is 0. float64 holds every temperature.
-    shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-    weights = np.exp(shifted / temperature)
-    probabilities: _Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return probabilities
-
-
-def _best(probabilities: _Floats, top_k: int) -> _Integers:
-    if top_k == 1:
-        first: _Integers = probabilities.argmax(axis=1, keepdims=True)
-        return first
-    # The bits of a non-negative float32 order as it does. With the index in the low half every key
-    # is unique, so a partition cannot choose among equal probabilities: the lower index wins.
-    num_labels = probabilities.shape[1]
-    keys = (probabilities.view(np.int32).astype(np.int64) << 32) - np.arange(num_labels)
-    top_k = min(top_k, num_labels)
-    top = np.argpartition(keys, num_labels - top_k, axis=1)[:, num_labels - top_k :]
-    order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1)
-    return np.take_along_axis(top, order, axis=1)

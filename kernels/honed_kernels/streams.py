@@ -88,3 +88,14 @@ class CpuStream:
 
     def wait(self, event: Event) -> None:
         """Return at once: it has passed."""
+
+
+def stream_of(device: torch.device, *, new: bool) -> Stream:
+    """A new stream of a device, or the one that is current."""
+    if device.type != "cuda":
+        return CpuStream()
+    return CudaStream(
+        torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if new
+        else torch.cuda.current_stream(device)
+    )

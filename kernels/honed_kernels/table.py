@@ -17,9 +17,11 @@ from typing import Literal
 import torch
 
 from honed_kernels.bank import Bank
+from honed_kernels.fourier import Projection
 from honed_kernels.head import HeadWeights
-from honed_kernels.memory import Cosine, Dense, Shape, stage, stage_front
-from honed_kernels.streams import CpuStream, CudaStream, Event, Stream
+from honed_kernels.memory import Cosine, Dense, Shape
+from honed_kernels.staging import Layer, on_host, stage
+from honed_kernels.streams import Event, Stream, stream_of
 
 
 class TableFull(RuntimeError):
@@ -53,6 +55,7 @@ class HeadTable:
     Growth: when a head finds no room, the table makes a bigger bank, copies all heads and calls
     `on_growth(bank)` on the thread that asked. The bank before goes on serving and learning heads
     that fit it. Capture graphs on the new one (its pointers are -1 until it serves), then `switch`.
+    The cosine layer grows too, from nothing, with heads that have features.
 
     Args:
         hidden: length of a pooled vector.
@@ -61,8 +64,8 @@ class HeadTable:
         max_labels: labels of a head; decides, with `dtype`, which kernel is compiled.
         device: where it lies.
         dtype: of the weights: float16, bfloat16 or float32. Biases and sums are float32.
-        front: the layer that heads may have in front: a shared cosine layer, or the greatest size
-            of a dense layer of each head's own.
+        front: the layer that heads may have in front: a shared cosine layer or projection, or the
+            greatest size of a dense layer of each head's own.
         serving: where batches run. By default the current stream.
         copying: where heads are copied. By default a new stream.
         on_growth: see above. Without it the table does not grow.
@@ -80,21 +83,20 @@ class HeadTable:
         max_labels: int = 256,
         device: torch.device | str = "cuda",
         dtype: torch.dtype = torch.float16,
-        front: Cosine | int | None = None,
+        front: Cosine | Projection | int | None = None,
         serving: Stream | None = None,
         copying: Stream | None = None,
         on_growth: Callable[[Bank], None] | None = None,
     ) -> None:
         self._device = torch.device(device)
         self._pin = self._device.type == "cuda"
-        self._serving = serving or _stream(self._device, new=False)
-        self._copying = copying or _stream(self._device, new=True)
+        self._serving = serving or stream_of(self._device, new=False)
+        self._copying = copying or stream_of(self._device, new=True)
         self._on_growth = on_growth
-        self._cosine = front if isinstance(front, Cosine) else None
-        size = len(front.phase) if isinstance(front, Cosine) else front or 0
-        shape = Shape(hidden, models, slots, max_labels, size, self._cosine is not None, dtype)
-        if self._cosine and self._cosine.projection.shape != (hidden, size):
-            raise ValueError(f"projection {self._cosine.projection.shape}, not {(hidden, size)}")
+        self._layer = Layer(front, hidden)
+        shared = isinstance(front, (Cosine, Projection))
+        size = len(front.phase) if isinstance(front, (Cosine, Projection)) else front or 0
+        shape = Shape(hidden, models, slots, max_labels, size, shared, dtype)
         self._lock = Lock()
         self._unpublished: set[object] = set()
         self._numbers = deque(range(models))
@@ -144,28 +146,30 @@ class HeadTable:
             front: a layer of this head's own, or the table's cosine layer.
 
         Raises:
-            ValueError: if the head does not fit the encoder, the layer in front or the dtype.
+            ValueError: if the head fits not the encoder, the layer in front or the dtype; `takes`.
             TableFull: if there is no room and the table may not grow.
         """
-        staged = stage(
-            self.bank.shape,
-            head,
-            version=version,
-            activation=activation,
-            front=front,
-            pin=self._pin,
-        )
+        shape, pin = self.bank.shape, self._pin
+        staged = stage(shape, head, version=version, activation=activation, front=front, pin=pin)
+        if not self.takes(head):
+            raise ValueError("the head's features are not of this table's projection")
+        needs = len(head.bias), head.features.count if head.features else 0
         with self._lock:
             self._forget()
-            grown = self._room(len(staged.bias))
+            self._layer.adopt(head)
+            grown = self._room(*needs)
             key = object()
             for bank in self._banks:
-                if bank.fits(len(staged.bias)):
+                if bank.fits(*needs):
                     bank.put(key, staged, self._copying)
             self._unpublished.add(key)
             placed = Placed(key, self._copying.record())
         self._announce(grown)
         return placed
+
+    def takes(self, head: HeadWeights) -> bool:
+        """Whether the head has no features, or of the table's one projection or the first."""
+        return self._layer.takes(head)
 
     def publish(self, model: int, placed: Placed) -> bool:
         """Let a head answer for a model from the next batch on; frees the one before.
@@ -220,7 +224,7 @@ class HeadTable:
                 raise ValueError("this bank is not one that waits to serve")
             left = self._banks.index(bank)
             self._serving.wait(self._copying.record())
-            pointers = torch.tensor(bank.pointers(), dtype=torch.int32, pin_memory=self._pin)
+            pointers = on_host(torch.tensor(bank.pointers(), dtype=torch.int32), pin=self._pin)
             self._serving.run(partial(bank.memory.pointers.copy_, pointers, non_blocking=True))
             last_read = self._serving.record()
             self._leaving += [(old, last_read) for old in self._banks[:left]]
@@ -251,14 +255,17 @@ class HeadTable:
             raise ValueError("this head was published or discarded before, or is another table's")
         self._unpublished.remove(placed.key)
 
-    def _room(self, num_labels: int) -> Bank | None:
-        """A bigger bank if the biggest has no room for so many labels."""
+    def _room(self, num_labels: int, features: int) -> Bank | None:
+        """A bigger bank if the biggest has no room for so many labels and features."""
         last = self._banks[-1]
-        if last.fits(num_labels):
+        if last.fits(num_labels, features):
             return None
         labels = max(last.shape.max_labels, 1 << (num_labels - 1).bit_length())
         slots = last.shape.slots * (1 if last.fits(1) else 2)
-        return self._grow(replace(last.shape, max_labels=labels, slots=slots))
+        shape = replace(last.shape, max_labels=labels, slots=slots)
+        if features > shape.front_size:
+            shape = replace(shape, front_size=self._layer.size(features), shared=True)
+        return self._grow(shape)
 
     def _grow(self, shape: Shape) -> Bank:
         if self._on_growth is None:
@@ -279,21 +286,10 @@ class HeadTable:
     def _allocate(self, shape: Shape) -> Bank:
         memory = self._copying.make(partial(shape.allocate, self._device))
         self._copying.run(partial(memory.pointers.fill_, -1))
-        if self._cosine:
-            front = stage_front(shape, self._cosine.projection.T, self._cosine.phase, pin=self._pin)
+        if front := self._layer.stage(shape, pin=self._pin):
             for target, source in zip((memory.front_weight, memory.front_bias), front, strict=True):
                 self._copying.run(partial(target[0].copy_, source, non_blocking=True))
         return Bank(shape, memory)
 
     def _forget(self) -> None:
         self._leaving = [(bank, event) for bank, event in self._leaving if not event.query()]
-
-
-def _stream(device: torch.device, *, new: bool) -> Stream:
-    if device.type != "cuda":
-        return CpuStream()
-    return CudaStream(
-        torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        if new
-        else torch.cuda.current_stream(device)
-    )

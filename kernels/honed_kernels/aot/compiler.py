@@ -68,7 +68,7 @@ def _compile(variant: Variant, target: Target) -> Resources:
             f"the kernel takes {variant.kernel.arg_names}, the variant has {arguments}"
         )
     source = ASTSource(
-        variant.kernel, dict(variant.signature), dict(variant.constants), _alignment(variant)
+        variant.kernel, dict(variant.signature), dict(variant.constants), alignment(variant)
     )
     built = triton.compile(
         source,
@@ -89,8 +89,8 @@ def _compile(variant: Variant, target: Target) -> Resources:
     )
 
 
-def _alignment(variant: Variant) -> dict[tuple[int], list[list[Any]]]:
-    """What production knows of each argument; without it loads would be scalar."""
+def alignment(variant: Variant) -> dict[tuple[int], list[list[Any]]]:
+    """What production knows of each argument, by its place; without it loads would be scalar."""
     aligned = [
         index
         for index, (parameter, kind) in enumerate(

@@ -34,8 +34,8 @@ class Scores:
             2021).
         status: int32 (rows,), bits of `honed_kernels.status`: NOT_FINITE, NO_HEAD.
         version: int64 (rows,): of the head that answered, 0 if none.
-        logits: float32 (rows, max_labels of the bank), before temperature, -inf past the head's
-            last label; None if not asked for.
+        logits: float32 (rows, max_labels of the bank's memory), before temperature, -inf past the
+            head's last label; None if not asked for.
     """
 
     ids: Tensor

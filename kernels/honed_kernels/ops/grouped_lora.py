@@ -42,7 +42,7 @@ def grouped_lora(
             An adapter of a lower rank has zeros in the rows that it lacks.
         b: of the dtype of `x`, contiguous (slots, out_features, rank).
         scale: float32 (slots,): alpha / rank, the rank being the adapter's own.
-        in_place: add to `base_out` itself; a copy is one launch more.
+        in_place: add to `base_out` itself.
 
     Returns:
         `base_out`, or a new tensor like it.
@@ -51,8 +51,10 @@ def grouped_lora(
         ValueError: if shapes, dtypes or devices are not as above, or a gradient would be needed.
     """
     _check(x, base_out, adapter_id, a, b, scale)
-    out = base_out if in_place else base_out.clone()
-    _grouped_lora(x, out, adapter_id, a, b, scale)
+    if in_place:
+        _in_place(x, base_out, adapter_id, a, b, scale)
+        return base_out
+    out: Tensor = _grouped_lora(x, base_out, adapter_id, a, b, scale)
     return out
 
 
@@ -94,18 +96,38 @@ def _check_strides(x: Tensor, base_out: Tensor, *others: Tensor) -> None:
         raise ValueError("adapter_id, a, b and scale must be contiguous; call .contiguous()")
 
 
-@torch.library.custom_op("honed::grouped_lora", mutates_args=("base_out",))
+@torch.library.custom_op("honed::grouped_lora", mutates_args=())
 def _grouped_lora(
     x: Tensor, base_out: Tensor, adapter_id: Tensor, a: Tensor, b: Tensor, scale: Tensor
-) -> None:
-    if x.dtype == torch.float64 or not runs_triton(x):
-        base_out.copy_(reference.grouped_lora(x, base_out, adapter_id, a, b, scale))
-        return
-    from honed_kernels.triton_kernels.grouped_lora import launch
-
-    launch(x, base_out, adapter_id, a, b, scale)
+) -> Tensor:
+    out = base_out.new_empty(base_out.shape)
+    _fill(out, x, base_out, adapter_id, a, b, scale)
+    return out
 
 
 @_grouped_lora.register_fake
+def _(
+    x: Tensor, base_out: Tensor, adapter_id: Tensor, a: Tensor, b: Tensor, scale: Tensor
+) -> Tensor:
+    return base_out.new_empty(base_out.shape)
+
+
+@torch.library.custom_op("honed::grouped_lora_", mutates_args=("base_out",))
+def _in_place(
+    x: Tensor, base_out: Tensor, adapter_id: Tensor, a: Tensor, b: Tensor, scale: Tensor
+) -> None:
+    _fill(base_out, x, base_out, adapter_id, a, b, scale)
+
+
+@_in_place.register_fake
 def _(x: Tensor, base_out: Tensor, adapter_id: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> None:
     pass
+
+
+def _fill(out: Tensor, x: Tensor, base_out: Tensor, *adapters: Tensor) -> None:
+    if x.dtype == torch.float64 or not runs_triton(x):
+        out.copy_(reference.grouped_lora(x, base_out, *adapters))
+        return
+    from honed_kernels.triton_kernels.grouped_lora import launch
+
+    launch(x, base_out, out, *adapters)

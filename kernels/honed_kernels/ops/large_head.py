@@ -49,7 +49,7 @@ def large_head(
 ) -> LargeScores:
     """Score rows against many labels: logits = x @ weight.T + bias, in float32.
 
-    Two launches whatever the number of labels; memory grows by 256 partial results a row at most.
+    Two launches whatever the number of labels; memory grows by 512 partial results a row at most.
     A row's scores are the same to the bit in any batch and at any place, and on one architecture
     in every run. A logit of minus infinity is a label switched off.
 

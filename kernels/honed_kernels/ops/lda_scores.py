@@ -197,7 +197,7 @@ class LdaScores:
 
 
 def lda_scores(x: Tensor, classes: Gaussians) -> LdaScores:
-    """Say how little each row belongs to any class, in one launch; no distance is stored.
+    """Say how little each row belongs to any class, in two launches; no distance is stored.
 
     The relative score is less fooled by what all classes have in common than the distance (Ren et
     al. 2021, arXiv 2106.09022). Sums are float32. A row's scores are the same to the bit in any

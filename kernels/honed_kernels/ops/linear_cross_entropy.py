@@ -1,11 +1,10 @@
-"""The training loss of a head, `linear` then `cross_entropy`, without logits in memory."""
+"""The training loss of a head, `linear` then `cross_entropy`, without its logits in memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -14,9 +13,7 @@ from honed_kernels.backend import runs_triton
 from honed_kernels.reference import linear_cross_entropy as reference
 from honed_kernels.reference.linear_cross_entropy import Objective, Reduction
 
-if TYPE_CHECKING:
-    from honed_kernels.triton_kernels.cross_entropy_plan import Step
-
+_REDUCTIONS = get_args(Reduction)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -50,7 +47,9 @@ def linear_cross_entropy(
     loss and its share of all gradients are 0. A logit of minus infinity switches its label off. A
     row with another logit that is not finite, with all labels off or with a target out of range
     has a NaN loss and gradient, and so has all that is summed over it (the last: also what is
-    divided by the sum). On a GPU nothing waits for the host, and results repeat to the bit.
+    divided by the sum). On a GPU nothing waits for the host, and results repeat to the bit; logits
+    are made in registers, twice, and their gradient, in the dtype of x, lies in memory for at most
+    2**24 of them at a time (or 256 labels, if there are more rows than that holds).
 
     Args:
         x: float16, bfloat16, float32 or (by the reference alone) float64 (rows, hidden).
@@ -80,10 +79,10 @@ def linear_cross_entropy(
     )  # fmt: skip
     _check_head(x, weight, bias)
     _check_options(objective)
-    _check_tensors(x, len(weight), objective)
+    _check_tensors(x, weight.shape[0], objective)
     training = torch.is_grad_enabled()
     need_weight = weight.requires_grad or (bias is not None and bias.requires_grad)
-    made = _forward(
+    made = _OPS.linear_cross_entropy(
         x, weight, bias, target, class_weight, row_weight, teacher_logits, label_smoothing,
         ignore_index, distillation_weight, distillation_temperature, reduction,
         training and x.requires_grad, training and need_weight,
@@ -109,8 +108,8 @@ def _check_head(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _check_options(objective: Objective) -> None:
-    if objective.reduction not in get_args(Reduction):
-        raise ValueError(f"reduction {objective.reduction!r} must be one of {get_args(Reduction)}")
+    if objective.reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction {objective.reduction!r} must be one of {_REDUCTIONS}")
     if not 0 <= objective.label_smoothing <= 1:
         raise ValueError(f"label_smoothing is {objective.label_smoothing}, expected 0 to 1")
     if not 0 < (temperature := objective.distillation_temperature) < math.inf:
@@ -143,7 +142,6 @@ def _check_tensors(x: Tensor, num_labels: int, objective: Objective) -> None:
             raise ValueError(f"{name} requires a gradient, but is taken as constant: detach it")
 
 
-@torch.library.custom_op("honed::linear_cross_entropy", mutates_args=())
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -159,7 +157,7 @@ def _forward(
     reduction: str,
     need_x: bool,
     need_weight: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, and what `_backward` needs: nothing where the reference runs."""
     objective = Objective(
         target, class_weight, row_weight, teacher_logits, label_smoothing, ignore_index,
@@ -167,31 +165,29 @@ def _forward(
     )  # fmt: skip
     if not _triton(x):
         loss = reference.linear_cross_entropy(x, weight, bias, objective)
-        scale, stats, *parts = (loss.new_empty(0) for _ in range(5))
-        return loss, scale, stats, parts[0], parts[1], parts[2]
-    from honed_kernels.triton_kernels.cross_entropy_plan import allocate
+        scale, stats, push, clean = (loss.new_empty(0) for _ in range(4))
+        return loss, scale, stats, push, clean
+    from honed_kernels.triton_kernels.cross_entropy_plan import allocate, step_of
     from honed_kernels.triton_kernels.linear_cross_entropy import forward
 
-    step = _step(x, weight, bias, objective, need_x, need_weight)
+    step = step_of(x, weight, bias, objective, need_x, need_weight)
     made = allocate(step)
     forward(step, made)
     return made
 
 
-@_forward.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+def _fake_forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
     objective = Objective(*rest[:9])
     if not _triton(x):
         shape = x.shape[:1] if objective.reduction == "none" else ()
         loss = x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
-        scale, stats, *parts = (loss.new_empty(0) for _ in range(5))
-        return loss, scale, stats, parts[0], parts[1], parts[2]
-    from honed_kernels.triton_kernels.cross_entropy_plan import allocate
+        scale, stats, push, clean = (loss.new_empty(0) for _ in range(4))
+        return loss, scale, stats, push, clean
+    from honed_kernels.triton_kernels.cross_entropy_plan import allocate, step_of
 
-    return allocate(_step(x, weight, bias, objective, *rest[9:]))
+    return allocate(step_of(x, weight, bias, objective, *rest[9:]))
 
 
-@torch.library.custom_op("honed::linear_cross_entropy_backward", mutates_args=())
 def _backward(
     grad_loss: Tensor,
     x: Tensor,
@@ -222,16 +218,15 @@ def _backward(
             if grad.numel():
                 grad.copy_(value)
         return grads
-    from honed_kernels.triton_kernels.cross_entropy_plan import Forward
+    from honed_kernels.triton_kernels.cross_entropy_plan import Forward, step_of
     from honed_kernels.triton_kernels.linear_cross_entropy import backward
 
-    step = _step(x, weight, bias, objective, need_x, need_weight)
+    step = step_of(x, weight, bias, objective, need_x, need_weight)
     backward(grad_loss, step, Forward(grad_loss, *kept), grads)
     return grads
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     grad_loss: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _grads(x, weight, bias, *rest[9:11])
@@ -247,52 +242,57 @@ def _grads(
     )
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], *output[1:])
-    ctx.options = inputs[7:]
+class _Differentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            output = _OPS.linear_cross_entropy(*inputs)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:7], *output[1:])
+        ctx.options = inputs[7:]
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        constants = (None,) * 11
+        if grad_loss is None:
+            return None, None, None, *constants
+        tensors, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
+        grads = _OPS.linear_cross_entropy_backward(grad_loss, *tensors, *ctx.options, kept)
+        need_x, need_weight = ctx.options[-2:]
+        needed = (need_x, need_weight, need_weight and tensors[2] is not None)
+        used = (grad if need else None for grad, need in zip(grads, needed, strict=True))
+        return *used, *constants
 
 
-def _differentiate(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    constants = (None,) * 11
-    if grad_loss is None:
-        return None, None, None, *constants
-    tensors, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
-    grads = _backward(grad_loss, *tensors, *ctx.options, kept)
-    need_x, need_weight = ctx.options[-2:]
-    needed = (need_x, need_weight, need_weight and tensors[2] is not None)
-    return *(grad if need else None for grad, need in zip(grads, needed, strict=True)), *constants
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, *inputs: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return _OPS.linear_cross_entropy_backward(*inputs)
+
+    @staticmethod
+    def backward(_: Any, *__: Tensor) -> None:
+        raise RuntimeError("linear_cross_entropy cannot be differentiated twice")
 
 
-_forward.register_autograd(_differentiate, setup_context=_remember)
+def _register() -> None:
+    """By hand: `torch.library.custom_op` takes as long for a small head as the device does."""
+    forms: tuple[tuple[str, Any, Any, Any], ...] = (
+        ("honed::linear_cross_entropy", _forward, _fake_forward, _Differentiable),
+        ("honed::linear_cross_entropy_backward", _backward, _fake_backward, _Once),
+    )
+    for name, function, fake, gradient in forms:
+        torch.library.define(name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(name, "CompositeExplicitAutograd", function)
+        torch.library.register_fake(name, fake)
+        torch.library.impl(name, "Autograd", gradient.apply)
 
 
 def _triton(x: Tensor) -> bool:
     return x.dtype != torch.float64 and runs_triton(x)
 
 
-def _step(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    objective: Objective,
-    need_x: bool,
-    need_weight: bool,
-) -> Step:
-    """What the kernels take: contiguous, but for the distance from row to row of x."""
-    from honed_kernels.triton_kernels.cross_entropy_plan import Step
-
-    dense = {
-        name: tensor.contiguous()
-        for name in ("target", "class_weight", "row_weight", "teacher_logits")
-        if (tensor := getattr(objective, name)) is not None
-    }
-    return Step(
-        x if x.stride(1) == 1 else x.contiguous(),
-        weight.contiguous(),
-        None if bias is None else bias.contiguous(),
-        replace(objective, **dense),
-        need_x,
-        need_weight,
-    )
+_OPS = torch.ops.honed
+_register()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from honed_kernels.fourier import Fourier
 from honed_kernels.head import HeadWeights
-from honed_kernels.memory import Activation, Front, Memory
+from honed_kernels.memory import Activation, Field, Front, Memory
 from honed_kernels.status import NO_HEAD, NOT_FINITE
 
 
@@ -50,12 +51,22 @@ def grouped_head(
     indices, probabilities, rows = [], [], []
     for vector, index, k in zip(pooled, head_id.tolist(), depth, strict=True):
         head = heads[index]
-        row = torch.tensor(head.weight).to(vector) @ vector + torch.tensor(head.bias).to(vector)
+        read = beside(vector, head.features) if head.features else vector
+        row = torch.tensor(head.weight).to(vector) @ read + torch.tensor(head.bias).to(vector)
         order = row.sort(descending=True, stable=True).indices[:k]
         indices.append(order)
         probabilities.append(score(row, head.temperature, Activation.SOFTMAX)[0][order])
         rows.append(row)
     return ReferenceOutput(indices, probabilities, rows if logits else None)
+
+
+def beside(vector: Tensor, features: Fourier) -> Tensor:
+    """The vector with its random Fourier features behind it (Rahimi and Recht 2007)."""
+    count = features.count
+    projection = torch.tensor(features.projection.matrix[:, :count]).to(vector)
+    phase = torch.tensor(features.projection.phase[:count]).to(vector)
+    waves = (vector @ projection / features.width + phase).cos() * math.sqrt(2 / count)
+    return torch.cat([vector, waves])
 
 
 def score(
@@ -94,20 +105,28 @@ _ACTIVATIONS: Mapping[Front, Callable[[Tensor], Tensor]] = {
 }
 
 
-def in_front(vector: Tensor, memory: Memory, slot: int, front: Front, features: int) -> Tensor:
+def in_front(
+    vector: Tensor, memory: Memory, slot: int, front: Front, features: int, width: float
+) -> Tensor:
     """What a head's linear layer reads: the vector itself, or what the layer in front makes of it.
 
-    The cosine layer makes random Fourier features, cos(x @ projection + phase) * sqrt(2 / features)
-    (Rahimi and Recht 2007); the others are dense layers of the head's own.
+    The cosine layer makes random Fourier features, cos(x @ projection / width + phase) (Rahimi and
+    Recht 2007), for `BESIDE` behind the vector; their factor is in the head's weights. The others
+    are dense layers of the head's own.
     """
     if front is Front.NONE:
         return vector
-    place = 0 if front is Front.COSINE else slot
-    weight = memory.front_weight[place, :features, : len(vector)].to(vector)
-    made = weight @ vector + memory.front_bias[place, :features].to(vector)
+    direct = memory.front_weight.shape[2] if front is Front.BESIDE else 0
+    shared, count = front in (Front.COSINE, Front.BESIDE), features - direct
+    place = 0 if shared else slot
+    weight = memory.front_weight[place, :count, : len(vector)].to(vector)
+    made, bias = weight @ vector, memory.front_bias[place, :count].to(vector)
+    if not shared:
+        return _ACTIVATIONS[front](made + bias)
+    waves = (made / width + bias).cos()
     if front is Front.COSINE:
-        return made.cos() * math.sqrt(2 / features)
-    return _ACTIVATIONS[front](made)
+        return waves
+    return torch.cat([torch.nn.functional.pad(vector, (0, direct - len(vector))), waves])
 
 
 def grouped_head_in_memory(
@@ -116,13 +135,18 @@ def grouped_head_in_memory(
     """Score every row with the head that device memory holds for it, in the dtype of `pooled`.
 
     Args and results as in `honed_kernels.ops.grouped_head`, with margin, entropy and energy in one
-    tensor (3, rows); inputs are taken as valid.
+    tensor (3, rows); inputs are taken as valid. What is multiplied with weights is rounded to their
+    dtype first, as on a GPU; in float64 nothing is rounded: that is what all paths approximate.
 
     Labels come by falling logit, equal logits by rising index; past a head's last label ids are -1
     and probabilities 0. The margin is the best probability less the second, which is 0 with one
     label. A row with a NaN or plus infinity among its logits, or only -inf, has status NOT_FINITE,
     the ids 0 to k - 1 and NaN for scores. One without a head has NO_HEAD, ids -1 and 0 for scores.
     """
+
+    def narrow(x: Tensor) -> Tensor:
+        return x if x.dtype is torch.float64 else x.to(memory.weight.dtype).to(x.dtype)
+
     rows, max_labels = len(pooled), memory.weight.shape[1]
     ids = head_id.new_full((rows, top_k), -1, dtype=torch.int32)
     probabilities = pooled.new_zeros(rows, top_k)
@@ -134,11 +158,14 @@ def grouped_head_in_memory(
         slot = int(memory.pointers[model]) if 0 <= model < len(memory.pointers) else -1
         if slot < 0:
             continue
-        labels, features, front, activation, bits, version[row] = memory.descriptor[slot].tolist()
-        temperature = float(torch.tensor(bits, dtype=torch.int32).view(torch.float32))
-        vector = in_front(pooled[row], memory, slot, Front(front), features)
+        about = memory.descriptor[slot]
+        labels, features, front, activation = about[: Field.TEMPERATURE_BITS].tolist()
+        bits = about[[Field.TEMPERATURE_BITS, Field.WIDTH_BITS]].int()
+        temperature, width = bits.view(torch.float32).tolist()
+        version[row] = about[Field.VERSION]
+        vector = in_front(narrow(pooled[row]), memory, slot, Front(front), features, width)
         weight = memory.weight[slot, :labels, :features].to(vector)
-        z = weight @ vector + memory.bias[slot, :labels].to(vector)
+        z = weight @ narrow(vector) + memory.bias[slot, :labels].to(vector)
         if logits:
             all_logits[row, :labels] = z
         depth = min(top_k, labels)

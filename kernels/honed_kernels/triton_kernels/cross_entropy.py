@@ -1,14 +1,14 @@
-"""Kernels of `linear_cross_entropy` with a matrix product: logits live in registers only.
+"""Kernels of `linear_cross_entropy` with a matrix product; logits live in registers only.
 
-No two programs write to the same place, and all sums are made in a fixed order: results repeat to
-the bit. `linear_cross_entropy` says when each is launched.
+What does leave a program is "push", the gradient of the rows' losses with respect to the logits,
+for a bounded number of logits at a time. No two programs write to the same place, and all sums are
+made in a fixed order: results repeat to the bit. `linear_cross_entropy` says when each is launched.
 """
 
 import triton
 import triton.language as tl
 
 from honed_kernels.triton_kernels.cross_entropy_tile import (
-    load_columns,
     load_stats,
     merge,
     no_stats,
@@ -18,7 +18,6 @@ from honed_kernels.triton_kernels.cross_entropy_tile import (
     tile_of,
     tile_stats,
 )
-from honed_kernels.triton_kernels.widen import dot
 
 # What varies from model to model and from batch to batch must not recompile.
 _VARYING = ["batch", "num_labels", "ignore_index"]
@@ -34,16 +33,20 @@ def stats_kernel(
     row_weight,
     teacher,
     stats,
+    push,
+    clean,
     batch,
     num_labels,
     hidden,
     x_stride,
     ignore_index,
     smoothing,
+    distillation,
     temperature,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_H: tl.constexpr,
+    STAGES: tl.constexpr,
     EVEN: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
@@ -52,28 +55,51 @@ def stats_kernel(
     Grid (row tiles, splits). x [batch, hidden] with `x_stride` from row to row, weight [num_labels,
     hidden], bias [num_labels] or None, target [batch] or, if floating, [batch, num_labels],
     class_weight [num_labels] or None, row_weight [batch] or None, teacher [batch, num_labels] or
-    None, stats [splits, 4 or with a teacher 8, batch].
+    None, stats [splits, 4 or with a teacher 8, batch]. Where one tile holds all labels, it may make
+    push [batch, BLOCK_C] too, else None. clean [batch, hidden] or None: x, with 0 in the rows that
+    do not count. Whatever those hold, 0 times it must be 0 in a product.
     """
     TAUGHT: tl.constexpr = teacher is not None
     COUNT: tl.constexpr = 8 if TAUGHT else 4
     head = (x, weight, bias, hidden, x_stride)
     aim = (target, class_weight, teacher, num_labels, smoothing)
     split = tl.program_id(1)
-    places, rows, _, _ = rows_of(
+    places, rows, counts, factor = rows_of(
         tl.program_id(0), batch, num_labels, target, row_weight, ignore_index, BLOCK_M
     )
-    found = no_stats(BLOCK_M, TAUGHT)
-    for tile in tl.range(
-        split, tl.cdiv(num_labels, BLOCK_C), tl.num_programs(1), disable_licm=True
-    ):
-        logits, goal, taught = tile_of(head, aim, rows, tile, BLOCK_C, BLOCK_H, EVEN, UPCAST)
-        more = tile_stats(logits, goal, taught, temperature, TAUGHT)
-        found = merge(found, more, temperature, TAUGHT)
+    if push is not None:
+        tile = tile_of(head, aim, rows, 0, BLOCK_C, BLOCK_H, STAGES, EVEN, UPCAST)
+        found = tile_stats(tile[0], tile[1], tile[2], temperature, TAUGHT)
+        value = push_of(tile[0], tile[1], tile[2], found, distillation, temperature, TAUGHT)
+        value = tl.where(counts[:, None], value * factor[:, None], 0.0)
+        at = push + places[:, None] * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
+        tl.store(at, value.to(push.dtype.element_ty), mask=(places < batch)[:, None])
+    else:
+        found = no_stats(BLOCK_M, TAUGHT)
+        for index in tl.range(
+            split, tl.cdiv(num_labels, BLOCK_C), tl.num_programs(1), disable_licm=True
+        ):
+            tile = tile_of(head, aim, rows, index, BLOCK_C, BLOCK_H, STAGES, EVEN, UPCAST)
+            more = tile_stats(tile[0], tile[1], tile[2], temperature, TAUGHT)
+            found = merge(found, more, temperature, TAUGHT)
     store_stats(stats + split * COUNT * batch, places, batch, found, TAUGHT)
+    if clean is not None:
+        _clean(x, clean, places, rows, counts, batch, hidden, x_stride, BLOCK_H)
 
 
-@triton.jit(do_not_specialize=_VARYING)
-def gradient_kernel(
+@triton.jit
+def _clean(x, clean, places, rows, counts, batch, hidden, x_stride, BLOCK_H: tl.constexpr):
+    """Copy the rows that count, each split some columns."""
+    for start in range(tl.program_id(1) * BLOCK_H, hidden, tl.num_programs(1) * BLOCK_H):
+        column = start + tl.arange(0, BLOCK_H)[None, :]
+        inside = (column < hidden) & (places < batch)[:, None]
+        at = x + rows[:, None] * x_stride + column
+        features = tl.load(at, mask=inside & counts[:, None], other=0.0)
+        tl.store(clean + places[:, None] * hidden + column, features, mask=inside)
+
+
+@triton.jit(do_not_specialize=[*_VARYING, "first"])
+def push_kernel(
     x,
     weight,
     bias,
@@ -83,120 +109,43 @@ def gradient_kernel(
     teacher,
     upstream,
     stats,
-    grad_x,
-    grad_weight,
-    grad_bias,
+    push,
     batch,
     num_labels,
     hidden,
     x_stride,
     ignore_index,
+    first,
+    width,
     smoothing,
     distillation,
     temperature,
-    FUSED: tl.constexpr,
-    COLUMN_GROUPS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_H: tl.constexpr,
+    STAGES: tl.constexpr,
     EVEN: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
-    """One program adds up what its row tiles and its label tiles contribute to its columns.
+    """One program makes the logits of one tile again, and of them its push.
 
-    Grid (row groups, label groups, COLUMN_GROUPS). Arguments as in `stats_kernel`, and: upstream
-    [batch] or None (all 1). FUSED, where one tile holds all labels, makes the stats; else they are
-    read. Partial sums in float32, each may be None: grad_x [label groups, batch, hidden],
-    grad_weight [row groups, num_labels, hidden], grad_bias [row groups, num_labels], with batch and
-    num_labels rounded up to whole tiles.
+    Grid (row tiles, label tiles). Arguments as in `stats_kernel`, and: upstream [batch] or None
+    (all 1); push [batch, width], of the labels from tile `first`, 0 past the last label.
     """
     TAUGHT: tl.constexpr = teacher is not None
     head = (x, weight, bias, hidden, x_stride)
     aim = (target, class_weight, teacher, num_labels, smoothing)
-    out = (grad_x, grad_weight, grad_bias)
-    row_group = tl.program_id(0)
-    label_group = tl.program_id(1)
-    # What stays the same from tile to tile is cheaper made again than held in registers.
-    for row_tile in tl.range(
-        row_group, tl.cdiv(batch, BLOCK_M), tl.num_programs(0), disable_licm=True
-    ):
-        places, rows, counts, factor = rows_of(
-            row_tile, batch, num_labels, target, row_weight, ignore_index, BLOCK_M
-        )
-        if upstream is not None:
-            factor *= tl.load(upstream + rows)
-        weighed = (places, rows, counts, factor)
-        if FUSED:
-            tile = tile_of(head, aim, rows, 0, BLOCK_C, BLOCK_H, EVEN, UPCAST)
-            found = tile_stats(tile[0], tile[1], tile[2], temperature, TAUGHT)
-            if tl.program_id(2) == 0:
-                store_stats(stats, places, batch, found, TAUGHT)
-            push = push_of(tile[0], tile[1], tile[2], found, distillation, temperature, TAUGHT)
-            _contribute(
-                push, head, out, weighed, 0, batch, num_labels, False,
-                row_tile != row_group, COLUMN_GROUPS, BLOCK_C, BLOCK_H, EVEN, UPCAST,
-            )  # fmt: skip
-        else:
-            found = load_stats(stats, rows, batch, TAUGHT)
-            for index in tl.range(
-                label_group, tl.cdiv(num_labels, BLOCK_C), tl.num_programs(1), disable_licm=True
-            ):
-                tile = tile_of(head, aim, rows, index, BLOCK_C, BLOCK_H, EVEN, UPCAST)
-                push = push_of(tile[0], tile[1], tile[2], found, distillation, temperature, TAUGHT)
-                _contribute(
-                    push, head, out, weighed, index, batch, num_labels, index != label_group,
-                    row_tile != row_group, COLUMN_GROUPS, BLOCK_C, BLOCK_H, EVEN, UPCAST,
-                )  # fmt: skip
-
-
-@triton.jit
-def _contribute(
-    push, head, out, weighed, tile, batch, num_labels, more_labels, more_rows,
-    COLUMN_GROUPS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr,
-    EVEN: tl.constexpr, UPCAST: tl.constexpr,
-):  # fmt: skip
-    """Add a tile's share to the partial sums: onto what this program wrote for earlier tiles."""
-    x, weight, _, hidden, x_stride = head
-    grad_x, grad_weight, grad_bias = out
-    places, rows, counts, factor = weighed
-    BLOCK_M: tl.constexpr = places.shape[0]
-    push = tl.where(counts[:, None], push * factor[:, None], 0.0)
-    labels = tile * BLOCK_C + tl.arange(0, BLOCK_C)
-    first, step = tl.program_id(2) * BLOCK_H, COLUMN_GROUPS * BLOCK_H
-    # Partial sums have room for whole tiles of rows and labels.
-    place_x = tl.program_id(1) * (tl.cdiv(batch, BLOCK_M) * BLOCK_M) + places
-    place_weight = tl.program_id(0).to(tl.int64) * (tl.cdiv(num_labels, BLOCK_C) * BLOCK_C) + labels
-    if grad_bias is not None and first == 0:
-        _add(grad_bias + place_weight, tl.sum(push, 0), True, more_rows, True)
-    if not (UPCAST and weight.dtype.element_ty == tl.bfloat16):
-        push = push.to(weight.dtype.element_ty)
-    if grad_x is not None:
-        weight_at = weight + tl.minimum(labels, num_labels - 1)[:, None].to(tl.int64) * hidden
-        grad_at = grad_x + place_x[:, None] * hidden
-        for start in range(first, hidden, step):
-            column = start + tl.arange(0, BLOCK_H)[None, :]
-            weights = load_columns(weight_at + column, column < hidden, EVEN)
-            share = dot(push, weights, tl.zeros([BLOCK_M, BLOCK_H], tl.float32), UPCAST)
-            _add(grad_at + column, share, column < hidden, more_labels, EVEN)
-    if grad_weight is not None:
-        push = tl.trans(push)
-        x_at = x + rows[:, None] * x_stride
-        grad_at = grad_weight + place_weight[:, None] * hidden
-        for start in range(first, hidden, step):
-            column = start + tl.arange(0, BLOCK_H)[None, :]
-            inside = (column < hidden) | EVEN
-            features = tl.load(x_at + column, mask=counts[:, None] & inside, other=0.0)
-            share = dot(push, features, tl.zeros([BLOCK_C, BLOCK_H], tl.float32), UPCAST)
-            _add(grad_at + column, share, inside, more_rows, EVEN)
-    # The next tile reads what other threads of this program have written.
-    tl.debug_barrier()
-
-
-@triton.jit
-def _add(at, value, inside, again, EVEN: tl.constexpr):
-    if again:
-        value += load_columns(at, inside, EVEN)
-    if EVEN:
-        tl.store(at, value)
-    else:
-        tl.store(at, value, mask=tl.broadcast_to(inside, at.shape))
+    tile = tl.program_id(1)
+    places, rows, counts, factor = rows_of(
+        tl.program_id(0), batch, num_labels, target, row_weight, ignore_index, BLOCK_M
+    )
+    if upstream is not None:
+        factor *= tl.load(upstream + rows)
+    logits, goal, taught = tile_of(
+        head, aim, rows, first + tile, BLOCK_C, BLOCK_H, STAGES, EVEN, UPCAST
+    )
+    found = load_stats(stats + rows, places < batch, batch, TAUGHT)
+    value = push_of(logits, goal, taught, found, distillation, temperature, TAUGHT)
+    value = tl.where(counts[:, None], value * factor[:, None], 0.0)
+    at = push + places[:, None] * width + (tile * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
+    tl.store(at, value.to(push.dtype.element_ty), mask=(places < batch)[:, None])

@@ -1,13 +1,15 @@
 """How `linear_cross_entropy` is cut into programs, and what passes from forward to backward.
 
-As many labels as a tile holds, mean or sum: one pass over x makes the loss and, in partial sums,
-the gradients but for their scale, which the backward pass knows. Else the forward pass keeps four
-(with a teacher eight) numbers a row, and the backward pass makes the logits again.
+The forward pass keeps four (with a teacher eight) numbers a row; the backward pass makes the logits
+again, and of them push, their gradient: for so many labels at a time as a bounded room holds.
+Products of push are the gradients. As many labels as a tile holds, mean or sum: the forward pass
+makes push on the side, without the scale, which the backward pass knows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import torch
@@ -15,30 +17,37 @@ from torch import Tensor
 
 from honed_kernels.reference.linear_cross_entropy import Objective
 
-# Up to here one launch makes the gradients of x and weight; beyond, each fills the GPU alone.
+# Beyond so many labels tiles are as large as registers allow: there is work for all of a GPU.
 FEW_LABELS = 1024
+# Groups of labels whose stats are made beside each other.
 _SPLITS = 32
-# Enough programs to fill a large GPU.
+# Numbers of push at a time: 32 MB in 16 bits, which the L2 cache of a large GPU holds.
+_ROOM = 2**24
+# Partial sums over labels, so that few rows keep a GPU busy.
+_SPLITS_X = 4
+# Enough programs to fill a large GPU, and rows that are worth a sum of their own.
 _PROGRAMS = 128
-_ROW_GROUPS = 32
-_LABEL_GROUPS = 8
-# Sharing out the columns shortens a pass, but each share makes the logits anew.
-_COLUMN_GROUPS = 4
-# Numbers in all partial sums of a weight's gradient: 32 MB, unless one needs more.
-_PARTIAL_SUMS = 2**23
-
-Grid = tuple[int, int, int]
+_ROWS_A_SPLIT = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A tile, and how it is run: fixed by the labels and the dtype, never by the rows."""
+class Form(NamedTuple):
+    """The tile of logits, and how it is run: fixed by labels and dtype, never by the rows."""
 
     BLOCK_M: int
     BLOCK_C: int
     BLOCK_H: int
+    STAGES: int
     num_warps: int
-    num_stages: int
+
+
+class Products(NamedTuple):
+    """The tile of a gradient, the depth of a step of its sum, and how it is run."""
+
+    BLOCK_M: int
+    BLOCK_N: int
+    BLOCK_K: int
+    STAGES: int
+    num_warps: int
 
 
 class Forward(NamedTuple):
@@ -48,36 +57,49 @@ class Forward(NamedTuple):
         loss: float32 (), or (rows,) for reduction "none".
         scale: float32 (): what the gradient of the summed rows' losses is multiplied with.
         stats: float32 (splits, 4 or 8, rows): the first split holds those of all labels.
-        parts_x: float32 (1, rows, hidden), rows and labels in whole tiles; from one pass only, as
-            all that follow.
-        parts_weight: float32 (row groups, labels, hidden).
-        parts_bias: float32 (row groups, labels).
+        push: (rows, labels in a whole tile), of the dtype of x; if the forward pass makes it.
+        clean: x with 0 in the rows that do not count, if weight needs a gradient.
     """
 
     loss: Tensor
     scale: Tensor
     stats: Tensor
-    parts_x: Tensor
-    parts_weight: Tensor
-    parts_bias: Tensor
+    push: Tensor
+    clean: Tensor
 
 
-def form_of(num_labels: int, dtype: torch.dtype) -> Form:
-    """The tile for so many labels: found by trying, so that none spills on any target of `aot`."""
+@cache
+def form_of(num_labels: int, dtype: torch.dtype, *, full: bool) -> Form:
+    """The tile for so many labels: found by trying, so that none spills on any target of `aot`.
+
+    Args:
+        num_labels: of the head.
+        dtype: of the head.
+        full: whether soft targets or a teacher fill registers with a second and third tile.
+    """
     labels = max(32, 1 << (num_labels - 1).bit_length())
     few = labels <= FEW_LABELS
     if dtype == torch.float32:
-        if labels <= 64:
-            return Form(16, labels, 16, 4, 3)
-        return Form(16, 256, 16, 8, 3) if labels == 256 else Form(16, 128, 16, 8, 1 if few else 2)
+        return Form(16, min(labels, 128), 16, 2, 4 if labels <= 64 else 8)
     if labels <= 64:
-        return Form(16, labels, 64, 4, 1)
+        return Form(16, labels, 64, 3, 4)
     if labels == 256:
-        return Form(16, 256, 32, 8, 1)
-    return Form(16, 128, 64, 8, 1) if few else Form(32, 128, 32, 4, 1)
+        return Form(16 if full else 32, 256, 32, 4, 8)
+    if full:
+        return Form(16, 128, 64, 3, 4)
+    return Form(64, 128, 64, 3, 8) if few else Form(128, 128, 64, 3, 8)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@cache
+def products_of(num_labels: int, dtype: torch.dtype) -> Products:
+    """The tile of gradients."""
+    if dtype == torch.float32:
+        return Products(64, 64, 16, 2, 8)
+    few = num_labels <= FEW_LABELS
+    return Products(64, 128, 64, 3, 4) if few else Products(128, 128, 64, 3, 8)
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """What a forward and its backward pass work on; all contiguous, but x only within its rows.
 
@@ -97,61 +119,104 @@ class Step:
     need_x: bool
     need_weight: bool
 
-    @property
-    def form(self) -> Form:
-        """Its tile."""
-        return form_of(len(self.weight), self.x.dtype)
+    @cached_property
+    def labels(self) -> int:
+        """How many the head has."""
+        return len(self.weight)
 
-    @property
+    @cached_property
+    def taught(self) -> bool:
+        """Whether there is a teacher."""
+        return self.objective.teacher_logits is not None
+
+    @cached_property
+    def form(self) -> Form:
+        """Its tile of logits."""
+        full = self.taught or self.objective.soft
+        return form_of(self.labels, self.x.dtype, full=full)
+
+    @cached_property
+    def products(self) -> Products:
+        """Its tile of gradients."""
+        return products_of(self.labels, self.x.dtype)
+
+    @cached_property
     def one_pass(self) -> bool:
-        """Whether the forward pass makes the gradients too."""
+        """Whether the forward pass makes push too."""
         summed = self.objective.reduction != "none"
-        one_tile = len(self.weight) <= self.form.BLOCK_C
+        one_tile = self.labels <= self.form.BLOCK_C
         return one_tile and summed and (self.need_x or self.need_weight)
+
+    @cached_property
+    def splits_x(self) -> int:
+        """How many partial sums over labels the gradient of x has: by labels alone."""
+        return 1 if self.labels <= FEW_LABELS else _SPLITS_X
+
+    @cached_property
+    def splits_weight(self) -> int:
+        """How many partial sums the gradient of weight has: more than one of many rows only."""
+        (rows, hidden), tile = self.x.shape, self.products
+        programs = tiles(self.labels, tile.BLOCK_M) * tiles(hidden, tile.BLOCK_N)
+        return max(1, min(_PROGRAMS // programs, rows // _ROWS_A_SPLIT))
+
+    @cached_property
+    def width(self) -> int:
+        """How many labels push has room for: whole tiles and whole turns of the splits of x.
+
+        The sums over labels have the same order whatever it is, so rows do not depend on the batch.
+        """
+        form, tile = self.form, self.products
+        turn = max(form.BLOCK_C, tile.BLOCK_K * self.splits_x)
+        room = max(1, _ROOM // max(1, self.x.shape[0]) // turn) * turn
+        return min(room, tiles(self.labels, form.BLOCK_C) * form.BLOCK_C)
+
+
+def step_of(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    objective: Objective,
+    need_x: bool,
+    need_weight: bool,
+) -> Step:
+    """A step of tensors of any layout."""
+    dense = {
+        name: tensor.contiguous()
+        for name in ("target", "class_weight", "row_weight", "teacher_logits")
+        if (tensor := getattr(objective, name)) is not None
+    }
+    return Step(
+        x if x.stride(1) == 1 else x.contiguous(),
+        weight.contiguous(),
+        None if bias is None else bias.contiguous(),
+        replace(objective, **dense),
+        need_x,
+        need_weight,
+    )
 
 
 def allocate(step: Step) -> Forward:
     """Where the forward pass writes; also for fake tensors."""
-    x, one_pass, objective = step.x, step.one_pass, step.objective
-    splits = 1 if one_pass else min(_SPLITS, tiles(len(step.weight), step.form.BLOCK_C))
+    x, objective, form = step.x, step.objective, step.form
+    splits = min(_SPLITS, tiles(step.labels, form.BLOCK_C))
     return Forward(
         _floats(x, x.shape[0]) if objective.reduction == "none" else _floats(x),
         _floats(x),
-        _floats(x, splits, 4 if objective.teacher_logits is None else 8, x.shape[0]),
-        *partial_sums(step, int(one_pass), grids_of(step)[1][0] if one_pass else 0),
+        _floats(x, splits, 8 if step.taught else 4, x.shape[0]),
+        x.new_empty((x.shape[0], form.BLOCK_C) if step.one_pass else 0),
+        x.new_empty(x.shape if step.need_weight else 0),
     )
 
 
-def partial_sums(step: Step, label_groups: int, row_groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where programs leave what they add up, in whole tiles; nothing for what is not needed."""
-    (batch, hidden), form = step.x.shape, step.form
-    row_groups = row_groups if step.need_weight else 0
-    rows = tiles(batch, form.BLOCK_M) * form.BLOCK_M
-    labels = tiles(len(step.weight), form.BLOCK_C) * form.BLOCK_C
+def partial_sums(step: Step) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Where programs leave what is added up later; None for what is whole at once."""
+    whole_x = step.splits_x == 1 and step.width >= step.labels
+    of_weight = step.need_weight and step.splits_weight > 1
+    of_bias = of_weight and step.bias is not None
     return (
-        _floats(step.x, label_groups if step.need_x else 0, rows, hidden),
-        _floats(step.x, row_groups, labels, hidden),
-        _floats(step.x, row_groups, labels),
-    )
-
-
-def grids_of(step: Step) -> tuple[Grid, Grid]:
-    """Groups of rows, labels and columns for the gradients of x and of weight; mostly one launch.
-
-    A partial sum is kept for each label group (of x) or row group (of weight). Each row's sums are
-    grouped by labels and columns alone, so they do not depend on the batch.
-    """
-    form, (num_labels, hidden) = step.form, step.weight.shape
-    row_tiles, label_tiles = tiles(step.x.shape[0], form.BLOCK_M), tiles(num_labels, form.BLOCK_C)
-    if num_labels <= FEW_LABELS:
-        row_groups = min(_ROW_GROUPS, max(1, _PARTIAL_SUMS // (num_labels * hidden)))
-        columns = min(_COLUMN_GROUPS, tiles(hidden, form.BLOCK_H))
-        one = (torch.sym_min(row_tiles, row_groups), 1, columns)
-        return one, one
-    row_groups = max(1, _PROGRAMS // label_tiles)
-    return (
-        (row_tiles, min(_LABEL_GROUPS, label_tiles), 1),
-        (torch.sym_min(row_tiles, row_groups), label_tiles, 1),
+        _floats(step.x, step.splits_x, *step.x.shape) if step.need_x and not whole_x else None,
+        _floats(step.x, step.splits_weight, *step.weight.shape) if of_weight else None,
+        _floats(step.x, step.splits_weight, step.labels) if of_bias else None,
     )
 
 

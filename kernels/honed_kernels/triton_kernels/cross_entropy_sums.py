@@ -7,15 +7,41 @@ from honed_kernels.triton_kernels.cross_entropy_tile import (
     load_stats,
     loss_of,
     merge,
+    no_stats,
     rows_of,
     store_stats,
 )
 
-# What varies from model to model and from batch to batch must not recompile.
-_SIZES = ["size_x", "size_weight", "size_bias", "count_x", "count_weight"]
+# Marked in each: what varies from model to model and from batch to batch must not recompile.
 
 
-@triton.jit(do_not_specialize=["batch", "num_labels", "splits", "ignore_index"])
+@triton.jit(do_not_specialize=["batch", "splits"])
+def merge_kernel(
+    stats,
+    batch,
+    splits,
+    temperature,
+    TAUGHT: tl.constexpr,
+    UNROLLED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program merges the stats of all splits into the first, for BLOCK rows.
+
+    Grid (blocks). stats [splits, 4 or 8, batch].
+    """
+    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = places < batch
+    found = no_stats(BLOCK, TAUGHT)
+    for start in range(0, splits, UNROLLED):
+        # No load waits for another.
+        for split in tl.static_range(UNROLLED):
+            at = stats + (start + split) * ((8 if TAUGHT else 4) * batch) + places
+            other = load_stats(at, inside & (start + split < splits), batch, TAUGHT)
+            found = merge(found, other, temperature, TAUGHT)
+    store_stats(stats, places, batch, found, TAUGHT)
+
+
+@triton.jit(do_not_specialize=["batch", "num_labels", "ignore_index"])
 def finish_kernel(
     stats,
     target,
@@ -25,7 +51,6 @@ def finish_kernel(
     scale,
     batch,
     num_labels,
-    splits,
     ignore_index,
     distillation,
     temperature,
@@ -33,24 +58,18 @@ def finish_kernel(
     REDUCTION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Merge the splits' stats into the first, and make the loss and what scales its gradient.
+    """Make the loss and what scales its gradient.
 
-    Grid (1,), or any for reduction "none". stats [splits, 4 or 8, batch], loss [1] or, for "none",
-    [batch], scale [1] (unused by "none"); the rest as in `stats_kernel`.
+    Grid (1,), or any for reduction "none". stats [4 or 8, batch], loss [1] or, for "none", [batch],
+    scale [1] (unused by "none"); the rest as in `stats_kernel`.
     """
-    COUNT: tl.constexpr = 8 if TAUGHT else 4
     sums = tl.zeros([BLOCK], tl.float32)
     shares = tl.zeros([BLOCK], tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(batch, BLOCK), tl.num_programs(0)):
         places, rows, counts, factor = rows_of(
             tile, batch, num_labels, target, row_weight, ignore_index, BLOCK
         )
-        found = load_stats(stats, rows, batch, TAUGHT)
-        for split in range(1, splits):
-            other = load_stats(stats + split * COUNT * batch, rows, batch, TAUGHT)
-            found = merge(found, other, temperature, TAUGHT)
-        if splits > 1:
-            store_stats(stats, places, batch, found, TAUGHT)
+        found = load_stats(stats + rows, places < batch, batch, TAUGHT)
         losses = tl.where(counts, factor * loss_of(found, distillation, temperature, TAUGHT), 0.0)
         if REDUCTION == "none":
             tl.store(loss + places, losses, mask=places < batch)
@@ -77,7 +96,7 @@ def _share(target, class_weight, rows, num_labels):
         return tl.load(class_weight + label).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=["size_bias", "count_x", "count_weight"])
 def settle_kernel(
     parts_x,
     parts_weight,
@@ -90,9 +109,6 @@ def settle_kernel(
     size_x,
     size_weight,
     size_bias,
-    room_x,
-    room_weight,
-    room_bias,
     count_x,
     count_weight,
     BLOCK: tl.constexpr,
@@ -100,25 +116,24 @@ def settle_kernel(
     """One program adds the partial sums of BLOCK elements of one gradient, in order.
 
     Grid (blocks of x, then of weight, then of bias; none of what is None). parts_* [count, size]
-    float32, `room` numbers apart, grad_* [size]; grad_loss and scale [1] or None: what all are
-    multiplied with.
+    float32, grad_* [size]; grad_loss and scale [1] or None: what all are multiplied with.
     """
     factor = 1.0
     if grad_loss is not None:
         factor = tl.load(grad_loss) * tl.load(scale)
     block = tl.program_id(0)
     if parts_x is not None:
-        block = _add_parts(parts_x, grad_x, factor, size_x, room_x, count_x, block, BLOCK)
+        block = _add_parts(parts_x, grad_x, factor, size_x, count_x, block, BLOCK)
     if parts_weight is not None:
         block = _add_parts(
-            parts_weight, grad_weight, factor, size_weight, room_weight, count_weight, block, BLOCK
+            parts_weight, grad_weight, factor, size_weight, count_weight, block, BLOCK
         )
     if parts_bias is not None:
-        _add_parts(parts_bias, grad_bias, factor, size_bias, room_bias, count_weight, block, BLOCK)
+        _add_parts(parts_bias, grad_bias, factor, size_bias, count_weight, block, BLOCK)
 
 
 @triton.jit
-def _add_parts(parts, out, factor, size, room, count, block, BLOCK: tl.constexpr):
+def _add_parts(parts, out, factor, size, count, block, BLOCK: tl.constexpr):
     """Add up this gradient's block if it is one; its number among those that follow."""
     if (block >= 0) & (block < tl.cdiv(size, BLOCK)):
         at = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -126,6 +141,6 @@ def _add_parts(parts, out, factor, size, room, count, block, BLOCK: tl.constexpr
         total = tl.zeros([BLOCK], tl.float32)
         for _ in range(count):
             total += tl.load(parts + at, mask=inside, other=0.0)
-            parts += room
+            parts += size
         tl.store(out + at, (total * factor).to(out.dtype.element_ty), mask=inside)
     return block - tl.cdiv(size, BLOCK)

@@ -40,25 +40,34 @@ def tile_of(
     tile,
     BLOCK_C: tl.constexpr,
     BLOCK_H: tl.constexpr,
+    STAGES: tl.constexpr,
     EVEN: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """Logits, goal, and teacher's logits or the goal again; labels past the last are off."""
     target, class_weight, teacher, num_labels, smoothing = aim
-    labels = tile * BLOCK_C + tl.arange(0, BLOCK_C)
+    first = tile * BLOCK_C
+    near = tl.minimum(tl.arange(0, BLOCK_C), num_labels - 1 - first)
+    logits = _logits(head, rows, first, near, BLOCK_H, STAGES, EVEN, UPCAST)
+    labels, known = first + tl.arange(0, BLOCK_C), first + near
     real = labels < num_labels
-    labels = tl.minimum(labels, num_labels - 1)
-    logits = tl.where(real[None, :], _logits(head, rows, labels, BLOCK_H, EVEN, UPCAST), OFF)
-    at = rows[:, None] * num_labels + labels[None, :]
+    # What is the same for all rows is made of one row: registers are scarce.
+    offset = tl.where(real, 0.0, OFF)
+    if head[2] is not None:
+        offset += tl.load(head[2] + known).to(tl.float32)
+    logits += offset[None, :]
+    price = tl.where(real, 1.0, 0.0)
+    if class_weight is not None:
+        price *= tl.load(class_weight + known).to(tl.float32)
+    at = rows[:, None] * num_labels + known[None, :]
     if target.dtype.element_ty.is_floating():
-        goal = tl.load(target + at).to(tl.float32) * (1 - smoothing)
+        goal = tl.load(target + at).to(tl.float32) * ((1 - smoothing) * price)[None, :]
+        goal += (price * (smoothing / num_labels))[None, :]
     else:
         label = tl.load(target + rows).to(tl.int32)
-        goal = tl.where(labels[None, :] == label[:, None], 1 - smoothing, 0.0)
-    goal += smoothing / num_labels
-    if class_weight is not None:
-        goal *= tl.load(class_weight + labels).to(tl.float32)[None, :]
-    goal = tl.where(real[None, :], goal, 0.0)
+        spread = price * (smoothing / num_labels)
+        hit = spread + price * (1 - smoothing)
+        goal = tl.where(labels[None, :] == label[:, None], hit[None, :], spread[None, :])
     taught = goal
     if teacher is not None:
         taught = tl.where(real[None, :], tl.load(teacher + at).to(tl.float32), OFF)
@@ -66,23 +75,25 @@ def tile_of(
 
 
 @triton.jit
-def _logits(head, rows, labels, BLOCK_H: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr):
-    x, weight, bias, hidden, x_stride = head
-    logits = tl.zeros([rows.shape[0], labels.shape[0]], tl.float32)
+def _logits(
+    head, rows, first, near, BLOCK_H: tl.constexpr, STAGES: tl.constexpr, EVEN: tl.constexpr,
+    UPCAST: tl.constexpr,
+):  # fmt: skip
+    x, weight, _, hidden, x_stride = head
+    logits = tl.zeros([rows.shape[0], near.shape[0]], tl.float32)
     x_at = x + rows[:, None] * x_stride
-    weight_at = weight + labels[:, None].to(tl.int64) * hidden
-    for start in tl.range(0, hidden, BLOCK_H, num_stages=2, disable_licm=True):
+    # Long numbers are of the tile, so that what each thread holds is short.
+    weight_at = weight + (tl.full((), 0, tl.int64) + first) * hidden + near[:, None] * hidden
+    for start in tl.range(0, hidden, BLOCK_H, num_stages=STAGES, disable_licm=True):
         column = start + tl.arange(0, BLOCK_H)[None, :]
-        features = load_columns(x_at + column, column < hidden, EVEN)
-        weights = load_columns(weight_at + column, column < hidden, EVEN)
+        features = _load_columns(x_at + column, column < hidden, EVEN)
+        weights = _load_columns(weight_at + column, column < hidden, EVEN)
         logits = dot(features, tl.trans(weights), logits, UPCAST)
-    if bias is not None:
-        logits += tl.load(bias + labels).to(tl.float32)[None, :]
     return logits
 
 
 @triton.jit
-def load_columns(at, inside, EVEN: tl.constexpr):
+def _load_columns(at, inside, EVEN: tl.constexpr):
     """What `at` points to, 0 past the last column; none is past it if EVEN."""
     if EVEN:
         return tl.load(at)
@@ -117,7 +128,9 @@ def tile_stats(logits, goal, taught, temperature, TAUGHT: tl.constexpr):
     """
     peak = tl.max(logits, 1)
     low = logits - _anchor(peak)[:, None]
-    total, mass = tl.sum(tl.exp(low), 1), tl.sum(goal, 1)
+    # Tied to the logits: else the compiler makes the goal twice, in another layout for its sum.
+    mass = tl.sum(tl.where(low == low, goal, 0.0), 1)
+    total = tl.sum(tl.exp(low), 1)
     pull = tl.sum(tl.where(goal != 0, goal * low, 0.0), 1)
     if TAUGHT:
         highest = tl.max(taught, 1)
@@ -154,13 +167,19 @@ def merge(a, b, temperature, TAUGHT: tl.constexpr):
 
 
 @triton.jit
-def load_stats(at, rows, batch, TAUGHT: tl.constexpr):
-    """Those of rows from one split's, which `at` points to."""
-    at += rows
-    first = tl.load(at), tl.load(at + batch), tl.load(at + 2 * batch), tl.load(at + 3 * batch)
+def load_stats(at, inside, batch, TAUGHT: tl.constexpr):
+    """Those that `at` points to; elsewhere than `inside`, those of no labels."""
+    first = (
+        tl.load(at, mask=inside, other=OFF),
+        tl.load(at + batch, mask=inside, other=0.0),
+        tl.load(at + 2 * batch, mask=inside, other=0.0),
+        tl.load(at + 3 * batch, mask=inside, other=0.0),
+    )
     if TAUGHT:
-        soft, highest = tl.load(at + 4 * batch), tl.load(at + 5 * batch)
-        share, gap = tl.load(at + 6 * batch), tl.load(at + 7 * batch)
+        soft = tl.load(at + 4 * batch, mask=inside, other=0.0)
+        highest = tl.load(at + 5 * batch, mask=inside, other=OFF)
+        share = tl.load(at + 6 * batch, mask=inside, other=0.0)
+        gap = tl.load(at + 7 * batch, mask=inside, other=0.0)
         return first[0], first[1], first[2], first[3], soft, highest, share, gap
     else:
         return first
@@ -168,7 +187,7 @@ def load_stats(at, rows, batch, TAUGHT: tl.constexpr):
 
 @triton.jit
 def store_stats(at, places, batch, stats, TAUGHT: tl.constexpr):
-    """The inverse of `load_stats`."""
+    """The inverse of `load_stats`, for one group of labels."""
     for index in tl.static_range(8 if TAUGHT else 4):
         tl.store(at + index * batch + places, stats[index], mask=places < batch)
 

@@ -45,35 +45,38 @@ _TYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 def score_kernel(
     pooled, made, head_id, pointers, descriptor, weight, bias,
     ids, probabilities, measures, status, version, logits,
-    rows, models, top_k, hidden, stride, made_size, width, max_labels,
+    rows, models, top_k, hidden, stride, made_size, made_before, width, max_labels,
     LOGITS: tl.constexpr, UPCAST: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """One program scores the tile that its row leads, if it leads one; the grid is (rows,).
 
     pooled [rows, hidden] with `stride` from row to row, made [rows, made_size] by the layer in
-    front, the next four as `Memory`; then the outputs: ids and probabilities [rows, top_k],
-    measures [3, rows], status and version [rows], logits [rows, max_labels].
+    front, its first `made_before` columns the vector, the next four as `Memory`; then the outputs:
+    ids and probabilities [rows, top_k], measures [3, rows], status and version [rows], logits
+    [rows, max_labels].
     """
     row = tl.program_id(0)
     out = (ids, probabilities, measures, status)
     head = tl.load(head_id + row)
+    # Loads in flight at once, and not each after the branch that needs the one before.
     slot = slots(head, pointers, models)
+    ahead = rank(head, tl.where(head < 0, 0, row), head_id)
     if slot < 0:
         no_head(out, version, row, rows, top_k)
         return
-    if rank(head, row, head_id) % ROWS != 0:
-        return
-    tile, here = rows_of(head, row, head_id, rows)
     about = descriptor + slot * FIELDS
     num_labels = tl.load(about + NUM_LABELS).to(tl.int32)
     features = tl.load(about + FEATURES).to(tl.int32)
     front = tl.load(about + FRONT)
     sigmoid = tl.load(about + ACTIVATION) == SIGMOID
     temperature = tl.load(about + TEMPERATURE_BITS).to(tl.int32).to(tl.float32, bitcast=True)
+    if ahead % ROWS != 0:
+        return
+    tile, here = rows_of(head, row, head_id, rows)
     # Chosen without a branch: behind one the compiler forgets the alignment and loads by words.
+    made += tl.where(front == COSINE, made_before, 0)
     x = tl.where(front == NO_FRONT, pooled + tile * stride, made + tile * made_size)
-    limit = tl.where(front == NO_FRONT, hidden, made_size)
-    scale = tl.where(front == COSINE, tl.sqrt(2.0 / features), 1.0)
+    limit = tl.where(front == NO_FRONT, hidden, made_size)  # weights end before rows of `made` do
 
     best = tl.full([ROWS, TOP_K], NO_KEY, tl.int64)
     high = tl.full([ROWS], float("-inf"), tl.float32)
@@ -86,7 +89,7 @@ def score_kernel(
         named = label < num_labels
         at = slot * max_labels + label
         z = product(x, here, limit, weight + at * width, named, features, UPCAST)
-        z = z * scale + tl.load(bias + at, mask=named, other=0.0)[None, :]
+        z += tl.load(bias + at, mask=named, other=0.0)[None, :]
         if LOGITS:
             to = logits + tile[:, None] * max_labels + label[None, :]
             tl.store(to, z, mask=here[:, None] & named[None, :])
@@ -109,10 +112,14 @@ def score_kernel(
 
 
 def _form(max_labels: int, dtype: str) -> dict[str, Any]:
-    """Tile and warps of the score kernel: by the capacity and the type, never by the batch."""
+    """Tile and warps of the score kernel: by the capacity and the type, never by the batch.
+
+    A program streams a head's weights by itself: small tiles need more of them under way.
+    """
     sizes = _BLOCKS[dtype]
     block = min((size for size in sizes if size >= max_labels), default=sizes[-1])
-    return {"BLOCK_C": block, "num_warps": 8 if block > 64 else 4, "num_stages": 4}
+    stages = 4 if block == 256 or dtype == "fp32" else 6
+    return {"BLOCK_C": block, "num_warps": 8 if block > 64 else 4, "num_stages": stages}
 
 
 def launch(pooled: Tensor, head_id: Tensor, memory: Memory, out: tuple[Tensor, ...]) -> None:
@@ -144,6 +151,7 @@ def launch(pooled: Tensor, head_id: Tensor, memory: Memory, out: tuple[Tensor, .
         pooled.shape[1],
         pooled.stride(0),
         made.shape[1],
+        memory.front_weight.shape[2] if memory.shared else 0,
         width,
         max_labels,
         LOGITS=logits.shape[1] > 0,
@@ -183,12 +191,14 @@ def _variant(capacity: int, dtype: str, *, logits: bool) -> Variant:
             "version": "*i64",
             "logits": "*fp32",
             **dict.fromkeys(("rows", "models", "top_k", "hidden", "stride"), "i32"),
-            **dict.fromkeys(("made_size", "width", "max_labels"), "i32"),
+            **dict.fromkeys(("made_size", "made_before", "width", "max_labels"), "i32"),
             **dict.fromkeys(constants, "constexpr"),
         },
         constants,
         num_warps,
         num_stages,
         matrix=dtype != "fp32",
-        divisible=frozenset({"hidden", "stride", "made_size", "width", "max_labels"}),
+        divisible=frozenset(
+            {"hidden", "stride", "made_size", "made_before", "width", "max_labels"}
+        ),
     )

@@ -1,5 +1,8 @@
 """The layer in front of heads: random Fourier features, shared, or a dense layer of the head's own.
 
+Heads that read the vector as well as its features find a copy of it before them, so that their
+logits are one product.
+
 It is a launch of its own: each logit needs all its outputs, and one program would read the whole
 layer (3 MB for 384 -> 4,096) where 64 programs read a part each.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -18,7 +22,9 @@ from honed_kernels.memory import Field, Front, Memory
 from honed_kernels.triton_kernels.head_tiles import ROWS, product, rank, rows_of, slots
 
 FIELDS, FRONT = tl.constexpr(len(Field)), tl.constexpr(int(Field.FRONT))
+WIDTH_BITS = tl.constexpr(int(Field.WIDTH_BITS))
 NO_FRONT, COSINE = tl.constexpr(int(Front.NONE)), tl.constexpr(int(Front.COSINE))
+ONE_BITS = tl.constexpr(0x3F800000)
 TANH, GELU = tl.constexpr(int(Front.TANH)), tl.constexpr(int(Front.GELU))
 
 
@@ -48,6 +54,16 @@ def _activate(x, front):
     return tl.where(front == TANH, tanh, tl.where(front == GELU, gelu, relu))
 
 
+@triton.jit
+def _copy(pooled, made, here, first, hidden, BLOCK_F: tl.constexpr):
+    """Copy BLOCK_F columns of vectors, zeros past their end, some at a time."""
+    for start in range(first, first + BLOCK_F, 8):
+        column = start + tl.arange(0, 8)
+        inside = here[:, None] & (column < hidden)[None, :]
+        x = tl.load(pooled[:, None] + column[None, :], mask=inside, other=0.0)
+        tl.store(made[:, None] + column[None, :], x, mask=here[:, None])
+
+
 @triton.jit(do_not_specialize=["rows", "models"], do_not_specialize_on_alignment=["head_id"])
 def cosine_kernel(
     pooled,
@@ -67,24 +83,33 @@ def cosine_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    """One program computes BLOCK_F cosines of BLOCK_M rows, of those whose head reads them.
+    """One program makes BLOCK_F columns of BLOCK_M rows, of those whose head reads them.
 
-    Grid (rows / BLOCK_M, size / BLOCK_F). The layer is shared, so rows keep their order. weight [1,
-    size, width], made [rows, size]; the factor sqrt(2 / features) is the head's.
+    Grid (rows / BLOCK_M, (width + size) / BLOCK_F). The layer is shared, so rows keep their order.
+    weight [1, size, width]; made [rows, width + size]: the vector, then the features.
     """
     row = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     head = tl.load(head_id + row, mask=row < rows, other=-1)
     slot = slots(head, pointers, models)
-    front = tl.load(descriptor + slot * FIELDS + FRONT, mask=slot >= 0, other=NO_FRONT)
-    here = front == COSINE
+    about = descriptor + slot * FIELDS
+    front = tl.load(about + FRONT, mask=slot >= 0, other=NO_FRONT)
+    here = front >= COSINE  # and BESIDE, the last
     if tl.max(here.to(tl.int32), 0) == 0:
         return
-    feature = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
+    made += row * (width + size)
+    first = tl.program_id(1) * BLOCK_F
+    if first < width:  # a multiple of BLOCK_F
+        _copy(pooled + row * stride, made, here, first, hidden, BLOCK_F)
+        return
+    feature = first - width + tl.arange(0, BLOCK_F)
     named = feature < size
     w = weight + feature.to(tl.int64) * width
+    # Loaded before the product: after it, addresses of descriptors would have taken registers.
+    bits = tl.load(about + WIDTH_BITS, mask=here, other=ONE_BITS)
+    narrow = 1.0 / bits.to(tl.int32).to(tl.float32, bitcast=True)
     y = product(pooled + row * stride, here, hidden, w, named, hidden, UPCAST)
-    y += tl.load(bias + feature, mask=named, other=0.0)[None, :]
-    tl.store(made + row[:, None] * size + feature[None, :], _cos(y), mask=here[:, None])
+    y = y * narrow[:, None] + tl.load(bias + feature, mask=named, other=0.0)[None, :]
+    tl.store(made[:, None] + (width + feature)[None, :], _cos(y), mask=here[:, None])
 
 
 @triton.jit(do_not_specialize=["rows", "models"], do_not_specialize_on_alignment=["head_id"])
@@ -129,23 +154,28 @@ def dense_kernel(
     tl.store(to, _activate(y, front), mask=here[:, None])
 
 
-def _form(*, shared: bool) -> dict[str, Any]:
+def _form(*, shared: bool, single: bool) -> dict[str, Any]:
+    """Tile and warps; the cosine layer in float32, which no tensor core multiplies, would spill."""
     rows = {"BLOCK_M": 64} if shared else {}
-    return {**rows, "BLOCK_F": 64, "num_warps": 4, "num_stages": 4}
+    return {**rows, "BLOCK_F": 64, "num_warps": 8 if shared and single else 4, "num_stages": 4}
 
 
 def launch(pooled: Tensor, head_id: Tensor, memory: Memory) -> Tensor:
-    """What the layer makes of each row whose head has one: float32 (rows, size), else undefined."""
+    """What each row whose head has a layer reads, else undefined: float32 (rows, size).
+
+    Of the cosine layer the first `padded(hidden)` columns are the vector.
+    """
     layers, size, width = memory.front_weight.shape
     rows = len(pooled)
     if not layers:
         return pooled
-    made = pooled.new_empty(rows, size)
-    form = _form(shared=memory.shared)
+    columns = width + size if memory.shared else size
+    made = pooled.new_empty(rows, columns)
+    form = _form(shared=memory.shared, single=memory.weight.dtype is torch.float32)
     kernel, programs = dense_kernel, rows
     if memory.shared:
         kernel, programs = cosine_kernel, triton.cdiv(rows, form["BLOCK_M"])
-    kernel[(programs, size // form["BLOCK_F"])](
+    kernel[(programs, columns // form["BLOCK_F"])](
         pooled,
         head_id,
         memory.pointers,
@@ -175,7 +205,7 @@ def variants() -> tuple[Variant, ...]:
 
 
 def _variant(dtype: str, *, shared: bool) -> Variant:
-    constants = {"UPCAST": False, **_form(shared=shared)}
+    constants = {"UPCAST": False, **_form(shared=shared, single=dtype == "fp32")}
     num_warps, num_stages = constants.pop("num_warps"), constants.pop("num_stages")
     return Variant(
         f"head_front/{'cosine' if shared else 'dense'}/{dtype}",

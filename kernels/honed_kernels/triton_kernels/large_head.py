@@ -28,7 +28,7 @@ from honed_kernels.triton_kernels.widen import dot
 
 NOT_FINITE = tl.constexpr(bits.NOT_FINITE)
 LN2, LOG2E = tl.constexpr(0.6931471805599453), 1.4426950408889634
-WARPS, STAGES = 8, 3
+WARPS, STAGES = 8, 3  # of both kernels
 # int32: below the rank of every number, and above.
 LOWEST, HIGHEST = tl.constexpr(-(2**31)), tl.constexpr(2**31 - 1)
 
@@ -204,14 +204,14 @@ class Tile:
         rows: at least 16, as the others: what a tensor core takes.
         labels: a power of two.
         depth: columns of x and weight in one step.
-        splits: most parts that labels are cut into, a power of two: enough to busy the largest GPU
-            with a single row, few enough for one program to combine.
+        splits: most parts that labels are cut into, a power of two: several for each multiprocessor
+            of the largest GPU, so that few wait for the last; one program can still combine them.
     """
 
     rows: int
     labels: int
     depth: int
-    splits: int = 256
+    splits: int = 512
 
 
 def tile_of(dtype: torch.dtype) -> Tile:
@@ -251,7 +251,7 @@ def launch(
     )  # fmt: skip
     combine_kernel[(rows,)](
         sums, best, *outputs, scale, temperature, rows, splits, top_k,
-        SPLITS=tile.splits, KEPT=kept,
+        SPLITS=tile.splits, KEPT=kept, num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
 
 
@@ -297,4 +297,4 @@ def _combine_variant(kept: int) -> Variant:
         **dict.fromkeys(("rows", "splits", "top_k"), "i32"),
         **dict.fromkeys(form, "constexpr"),
     }
-    return Variant(f"large_head/combine/k{kept}", combine_kernel, types, form, 4, 3)
+    return Variant(f"large_head/combine/k{kept}", combine_kernel, types, form, WARPS, STAGES)

@@ -2,93 +2,143 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from honed_kernels.backend import interpreted
-from honed_kernels.triton_kernels.cross_entropy import gradient_kernel, stats_kernel
+from honed_kernels.triton_kernels.cross_entropy import push_kernel, stats_kernel
 from honed_kernels.triton_kernels.cross_entropy_plan import (
     Forward,
-    Grid,
     Step,
-    grids_of,
     partial_sums,
     tiles,
 )
-from honed_kernels.triton_kernels.cross_entropy_sums import finish_kernel, settle_kernel
+from honed_kernels.triton_kernels.cross_entropy_products import products_kernel
+from honed_kernels.triton_kernels.cross_entropy_sums import (
+    finish_kernel,
+    merge_kernel,
+    settle_kernel,
+)
 
-FINISH_BLOCK = 256
+MERGE_BLOCK = 32
+MERGE_UNROLLED = 8
+FINISH_BLOCK = 1024
 SETTLE_BLOCK = 1024
 
-Grads = tuple[Tensor, Tensor, Tensor]
-Parts = tuple[Tensor | None, Tensor | None, Tensor | None]
+Outputs = tuple[Tensor | None, ...]
+"""Of x, weight and bias."""
 
 
 def forward(step: Step, made: Forward) -> None:
-    """Fill the loss, and in one pass the partial sums of the gradients."""
-    if step.one_pass:
-        _gradient(grids_of(step)[0], step, None, made.stats, _kept(step, *made[3:]), fused=True)
-    elif len(step.x):
-        stats_kernel[tiles(len(step.x), step.form.BLOCK_M), len(made.stats)](
+    """Fill the loss and the stats, and if one tile holds all labels, push."""
+    batch, splits, objective = step.x.shape[0], made.stats.shape[0], step.objective
+    if batch:
+        stats_kernel[tiles(batch, step.form.BLOCK_M), splits](
             *_tensors(step),
             made.stats,
+            made.push if step.one_pass else None,
+            made.clean if step.need_weight else None,
             *_numbers(step),
-            step.objective.distillation_temperature,
+            objective.label_smoothing,
+            objective.distillation_weight,
+            objective.distillation_temperature,
             **_tile(step),
+        )
+    if batch and splits > 1:
+        merge_kernel[(tiles(batch, MERGE_BLOCK),)](
+            made.stats,
+            batch,
+            splits,
+            objective.distillation_temperature,
+            TAUGHT=step.taught,
+            UNROLLED=MERGE_UNROLLED,
+            num_warps=1,
+            BLOCK=MERGE_BLOCK,
         )
     _finish(step, made)
 
 
-def backward(grad_loss: Tensor, step: Step, made: Forward, grads: Grads) -> None:
+def backward(grad_loss: Tensor, step: Step, made: Forward, grads: Outputs) -> None:
     """Fill the gradients of x, weight and bias, but for those that have no element."""
     grad_loss, each = grad_loss.contiguous(), step.objective.reduction == "none"
-    if step.one_pass:
-        parts = _kept(step, *made[3:])
-    else:
-        parts = _made_again(step, made.stats, grad_loss if each else None)
-    _settle(parts, grads, None if each else grad_loss, made.scale)
+    wanted = tuple(grad if grad is not None and grad.numel() else None for grad in grads)
+    if wanted == (None, None, None):
+        return
+    width, labels = step.width, step.labels
+    room = made.push if step.one_pass else step.x.new_empty(step.x.shape[0] * width)
+    parts = partial_sums(step)
+    factors = (None, None) if each else (grad_loss, made.scale)
+    for first in range(0, labels, width):
+        now = min(width, tiles(labels - first, step.form.BLOCK_C) * step.form.BLOCK_C)
+        if not step.one_pass:
+            _push(step, made.stats, grad_loss if each else None, room, first, now)
+        _products(step, room, made.clean, parts, wanted, factors, first, now)
+    _settle(parts, wanted, factors)
 
 
-def _made_again(step: Step, stats: Tensor, upstream: Tensor | None) -> Parts:
-    by_rows, by_labels = grids_of(step)
-    parts = _kept(step, *partial_sums(step, by_rows[1], by_labels[0]))
-    if by_rows == by_labels:
-        _gradient(by_rows, step, upstream, stats, parts)
-    else:
-        _gradient(by_rows, step, upstream, stats, (parts[0], None, None))
-        _gradient(by_labels, step, upstream, stats, (None, *parts[1:]))
-    return parts
-
-
-def _gradient(
-    grid: Grid,
-    step: Step,
-    upstream: Tensor | None,
-    stats: Tensor,
-    parts: Parts,
-    *,
-    fused: bool = False,
+def _push(
+    step: Step, stats: Tensor, upstream: Tensor | None, push: Tensor, first: int, width: int
 ) -> None:
-    if grid[0] and any(part is not None for part in parts):
-        gradient_kernel[grid](
+    form, objective = step.form, step.objective
+    if step.x.shape[0]:
+        push_kernel[tiles(step.x.shape[0], form.BLOCK_M), tiles(width, form.BLOCK_C)](
             *_tensors(step),
             upstream,
             stats,
-            *parts,
+            push,
             *_numbers(step),
-            step.objective.distillation_weight,
-            step.objective.distillation_temperature,
-            FUSED=fused,
-            COLUMN_GROUPS=grid[2],
+            first // form.BLOCK_C,
+            width,
+            objective.label_smoothing,
+            objective.distillation_weight,
+            objective.distillation_temperature,
             **_tile(step),
         )
 
 
+def _products(
+    step: Step,
+    push: Tensor,
+    clean: Tensor,
+    parts: Outputs,
+    wanted: Outputs,
+    factors: tuple[Tensor | None, Tensor | None],
+    first: int,
+    width: int,
+) -> None:
+    form, (rows, hidden) = step.products, step.x.shape
+    columns, label_tiles = tiles(hidden, form.BLOCK_N), tiles(width, form.BLOCK_M)
+    out = [grad if part is None else part for part, grad in zip(parts, wanted, strict=True)]
+    programs = (
+        tiles(rows, form.BLOCK_M) * columns * step.splits_x,
+        label_tiles * columns * step.splits_weight,
+        label_tiles * step.splits_weight,
+    )
+    products_kernel[
+        (sum(count for count, one in zip(programs, out, strict=True) if one is not None),)
+    ](
+        push,
+        clean,
+        step.weight,
+        *out,
+        *factors,
+        rows,
+        step.labels,
+        hidden,
+        first,
+        width,
+        step.splits_x,
+        step.splits_weight,
+        SUMMED=parts[0] is not None,
+        **form._asdict(),
+        UPCAST=interpreted(),
+    )
+
+
 def _finish(step: Step, made: Forward) -> None:
     objective = step.objective
-    blocks = tiles(len(step.x), FINISH_BLOCK) if objective.reduction == "none" else 1
+    blocks = tiles(step.x.shape[0], FINISH_BLOCK) if objective.reduction == "none" else 1
     if blocks:
         finish_kernel[(blocks,)](
             made.stats,
@@ -97,41 +147,30 @@ def _finish(step: Step, made: Forward) -> None:
             objective.row_weight,
             made.loss,
             made.scale,
-            len(step.x),
-            len(step.weight),
-            len(made.stats),
+            step.x.shape[0],
+            step.labels,
             objective.ignore_index,
             objective.distillation_weight,
             objective.distillation_temperature,
-            TAUGHT=objective.teacher_logits is not None,
+            TAUGHT=step.taught,
             REDUCTION=objective.reduction,
             BLOCK=FINISH_BLOCK,
         )
 
 
-def _settle(parts: Parts, grads: Grads, grad_loss: Tensor | None, scale: Tensor) -> None:
+def _settle(parts: Outputs, wanted: Outputs, factors: tuple[Tensor | None, Tensor | None]) -> None:
     """All parts in order, times what arrives from above, rounded once."""
-    sizes = [grad.numel() for grad in grads]
+    sizes = [0 if part is None else part[0].numel() for part in parts]
     blocks = sum(tiles(size, SETTLE_BLOCK) for size in sizes)
     if blocks:
         settle_kernel[(blocks,)](
             *parts,
-            *grads,
-            grad_loss,
-            scale,
+            *wanted,
+            *factors,
             *sizes,
-            *(0 if part is None else part.stride(0) for part in parts),
-            *(0 if part is None else len(part) for part in parts[:2]),
+            *(0 if part is None else part.shape[0] for part in parts[:2]),
             BLOCK=SETTLE_BLOCK,
         )
-
-
-def _kept(step: Step, x: Tensor, weight: Tensor, bias: Tensor) -> Parts:
-    return (
-        x if step.need_x else None,
-        weight if step.need_weight else None,
-        bias if step.need_weight and step.bias is not None else None,
-    )
 
 
 def _tensors(step: Step) -> tuple[Tensor | None, ...]:
@@ -147,15 +186,13 @@ def _tensors(step: Step) -> tuple[Tensor | None, ...]:
     )
 
 
-def _numbers(step: Step) -> tuple[float, ...]:
+def _numbers(step: Step) -> tuple[int, ...]:
     batch, hidden = step.x.shape
     # A single row may have any stride, and a new kind of number would compile anew.
     stride = step.x.stride(0) if batch > 1 else hidden
-    objective = step.objective
-    smoothing = objective.label_smoothing
-    return batch, len(step.weight), hidden, stride, objective.ignore_index, smoothing
+    return batch, step.labels, hidden, stride, step.objective.ignore_index
 
 
 def _tile(step: Step) -> dict[str, Any]:
     even = step.x.shape[1] % step.form.BLOCK_H == 0
-    return {**asdict(step.form), "EVEN": even, "UPCAST": interpreted()}
+    return {**step.form._asdict(), "EVEN": even, "UPCAST": interpreted()}

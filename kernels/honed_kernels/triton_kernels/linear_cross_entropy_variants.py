@@ -2,93 +2,112 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from honed_kernels.aot.variant import Variant
-from honed_kernels.triton_kernels.cross_entropy import gradient_kernel, stats_kernel
-from honed_kernels.triton_kernels.cross_entropy_plan import Form, form_of
-from honed_kernels.triton_kernels.cross_entropy_sums import finish_kernel, settle_kernel
-from honed_kernels.triton_kernels.linear_cross_entropy import FINISH_BLOCK, SETTLE_BLOCK
+from honed_kernels.triton_kernels.cross_entropy import push_kernel, stats_kernel
+from honed_kernels.triton_kernels.cross_entropy_plan import (
+    FEW_LABELS,
+    form_of,
+    products_of,
+)
+from honed_kernels.triton_kernels.cross_entropy_products import products_kernel
+from honed_kernels.triton_kernels.cross_entropy_sums import (
+    finish_kernel,
+    merge_kernel,
+    settle_kernel,
+)
+from honed_kernels.triton_kernels.linear_cross_entropy import (
+    FINISH_BLOCK,
+    MERGE_BLOCK,
+    MERGE_UNROLLED,
+    SETTLE_BLOCK,
+)
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _FLOATS = ("smoothing", "distillation", "temperature")
-_ROOMS = ("room_x", "room_weight", "room_bias")
 _INTEGERS = (
-    *("batch", "num_labels", "hidden", "x_stride", "ignore_index", "splits"),
-    *("size_x", "size_weight", "size_bias", "count_x", "count_weight", *_ROOMS),
+    *("batch", "num_labels", "hidden", "x_stride", "ignore_index", "first", "width"),
+    *("splits", "splits_x", "splits_weight"),
+    *("size_x", "size_weight", "size_bias", "count_x", "count_weight"),
 )
-_SUMS = Form(0, 0, 0, 4, 3)
 
 
 def variants() -> tuple[Variant, ...]:
     """Every tile with int64 targets alone and (-all) with all options."""
     both = ("", "-all")
-    one_tile = [(dtype, labels) for dtype in ("bf16", "fp32") for labels in (32, 64, 128, 256)]
-    few = [*(("bf16", labels) for labels in (32, 256, 1024)), ("fp32", 64), ("fp32", 1024)]
-    many = [("bf16", 100_000), ("fp32", 100_000)]
+    one_tile = [(dtype, labels) for dtype in ("bf16", "fp32") for labels in (32, 64, 128)]
+    one_tile.append(("bf16", 256))
+    # Of more labels than a tile holds; what is left out has the same form as one of these.
+    more = (
+        *(("bf16", 1024, one) for one in both),
+        *(("fp32", 1024, one) for one in both),
+        ("bf16", 100_000, ""),
+    )
+    odd = (("fp16", 256, ""), ("bf16", 256, "-odd"))
     return (
-        *(_one_pass(*form, one) for form in one_tile for one in both),
-        *(_one_pass(*form) for form in (("fp16", 256, ""), ("bf16", 256, "-odd"))),
-        *(_again("again", *form, "-all") for form in few),
-        *(_again("again-x", *form, one, **_X) for form in many for one in both),
-        *(_again("again-weight", *form, one, **_WEIGHT) for form in many for one in both),
-        *(_stats(*form, one) for form in many for one in both),
-        _stats("bf16", 1024, "-all"),
+        *(_logits(stats_kernel, "one-pass", *form, one) for form in one_tile for one in both),
+        *(_logits(stats_kernel, "one-pass", *form) for form in odd),
+        *(_logits(stats_kernel, "stats", *form, push=None) for form in more),
+        *(_logits(push_kernel, "push", *form) for form in (("bf16", 32, "-all"), *more)),
+        *(_products(dtype, labels) for dtype in _DTYPES for labels in (1024, 100_000)),
+        _sums(merge_kernel, "merge"),
         *(_sums(finish_kernel, f"finish/{one}", REDUCTION=one) for one in ("none", "mean")),
         *(_sums(settle_kernel, f"settle/{one}", dtype=one) for one in ("bf16", "fp32")),
     )
 
 
-_PLAIN = dict.fromkeys(("class_weight", "row_weight", "teacher"))
-_X: dict[str, Any] = {"COLUMN_GROUPS": 1, "grad_weight": None, "grad_bias": None}
-_WEIGHT: dict[str, Any] = {"COLUMN_GROUPS": 1, "grad_x": None}
-
-
-def _one_pass(dtype: str, labels: int, options: str) -> Variant:
-    known = {"FUSED": True, "COLUMN_GROUPS": 4, "upstream": None}
-    return _matrix(gradient_kernel, "one-pass", dtype, labels, options, known)
-
-
-def _again(kind: str, dtype: str, labels: int, options: str, **constants: Any) -> Variant:
-    """With all options also the reduction "none", which has a gradient for each row."""
-    upstream = {} if options == "-all" else {"upstream": None}
-    known = {"FUSED": False, "COLUMN_GROUPS": 4, **upstream, **constants}
-    return _matrix(gradient_kernel, kind, dtype, labels, options, known)
-
-
-def _stats(dtype: str, labels: int, options: str) -> Variant:
-    return _matrix(stats_kernel, "stats", dtype, labels, options, {})
-
-
-def _matrix(
-    kernel: Any, kind: str, dtype: str, labels: int, options: str, constants: dict[str, Any]
+def _logits(
+    kernel: Any, kind: str, dtype: str, labels: int, options: str, **constants: Any
 ) -> Variant:
-    every, form = options == "-all", form_of(labels, _DTYPES[dtype])
-    known = {**({} if every else _PLAIN), "EVEN": options != "-odd", **constants}
-    return _variant(f"{kind}/{dtype}-c{labels}{options}", kernel, dtype, form, known, soft=every)
+    """With all options also the reduction "none", which has a gradient for each row."""
+    every = options == "-all"
+    form = form_of(labels, _DTYPES[dtype], full=every)
+    plain = {} if every else dict.fromkeys(("class_weight", "row_weight", "teacher", "upstream"))
+    known = {**form._asdict(), **plain, "EVEN": options != "-odd", **constants}
+    kinds = dict.fromkeys(("x", "weight", "bias", "push", "clean"), f"*{dtype}")
+    kinds["target"] = "*fp32" if every else "*i64"
+    name = f"{kind}/{dtype}-c{labels}{options}"
+    return _variant(name, kernel, kinds, {**known, "UPCAST": False}, matrix=dtype != "fp32")
+
+
+def _products(dtype: str, labels: int) -> Variant:
+    """As training of so many labels has it: all gradients, that of x of many labels in parts."""
+    many = labels > FEW_LABELS
+    known = {**products_of(labels, _DTYPES[dtype])._asdict(), "SUMMED": many, "UPCAST": False}
+    names = ("push", "clean", "weight", "grad_x", "grad_weight", "grad_bias")
+    kinds = dict.fromkeys(names, f"*{dtype}")
+    if many:
+        kinds["grad_x"] = "*fp32"
+    name = f"products/{dtype}-c{labels}"
+    return _variant(name, products_kernel, kinds, known, matrix=dtype != "fp32")
 
 
 def _sums(kernel: Any, name: str, *, dtype: str = "fp32", **constants: Any) -> Variant:
-    block = FINISH_BLOCK if kernel is finish_kernel else SETTLE_BLOCK
-    known = {"TAUGHT": True, "BLOCK": block, **constants}
-    return _variant(name, kernel, dtype, _SUMS, known, soft=False)
+    blocks = {merge_kernel: MERGE_BLOCK, finish_kernel: FINISH_BLOCK, settle_kernel: SETTLE_BLOCK}
+    known = {"TAUGHT": True, "UNROLLED": MERGE_UNROLLED, "BLOCK": blocks[kernel], **constants}
+    grads = ("grad_x", "grad_weight", "grad_bias") if kernel is settle_kernel else ()
+    kinds = {"target": "*i64", **dict.fromkeys(grads, f"*{dtype}")}
+    return _variant(
+        name,
+        kernel,
+        kinds,
+        {"num_warps": 1 if kernel is merge_kernel else 4, **known},
+        matrix=False,
+    )
 
 
 def _variant(
-    name: str, kernel: Any, dtype: str, form: Form, constants: dict[str, Any], *, soft: bool
+    name: str, kernel: Any, kinds: dict[str, str], known: dict[str, Any], *, matrix: bool
 ) -> Variant:
-    """A kernel, its argument types found by their names."""
-    known = {**asdict(form), "UPCAST": False, **constants}
+    """A kernel, its other argument types found by their names."""
     constants = {name: value for name, value in known.items() if name in kernel.arg_names}
-    prefix = "grad_" if kernel is settle_kernel else ""
     kinds = {
         **dict.fromkeys(_INTEGERS, "i32"),
         **dict.fromkeys(_FLOATS, "fp32"),
-        **{f"{prefix}{name}": f"*{dtype}" for name in ("x", "weight", "bias")},
-        "target": "*fp32" if soft else "*i64",
+        **kinds,
         **dict.fromkeys(constants, "constexpr"),
     }
     return Variant(
@@ -96,8 +115,8 @@ def _variant(
         kernel,
         {name: kinds.get(name, "*fp32") for name in kernel.arg_names},
         constants,
-        form.num_warps,
-        form.num_stages,
-        matrix=dtype != "fp32" and "UPCAST" in constants,
-        divisible=frozenset({"hidden", "x_stride", *_ROOMS}),
+        known["num_warps"],
+        3,
+        matrix=matrix,
+        divisible=frozenset({"hidden", "x_stride", "width", "size_x", "size_weight"}),
     )
