@@ -19,11 +19,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from honed_adapt.encoder_store import EncoderFiles, open_encoder
+from honed_adapt.encoders.store import EncoderFiles, open_encoder
 from honed_loadtest import roofline
 from honed_loadtest.encoder_alone import Order, Products
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 
 Batch = list[NDArray[np.int64]]
 Found = tuple[float, list[float]]

@@ -9,9 +9,9 @@ import socket
 from dataclasses import replace
 from typing import TypeVar
 
-from honed_adapt import messages, wire
 from honed_adapt.head import Head
-from honed_adapt.versions import load_version
+from honed_adapt.process import messages, wire
+from honed_adapt.storage.versions import load_version
 from honed_loadtest.server import ServerProcess
 
 MessageT = TypeVar("MessageT")

@@ -14,6 +14,7 @@ from platform import python_version
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
@@ -123,9 +124,9 @@ def show(tables: Iterable[Table]) -> None:
     # A pipe has no width of its own, and cut tables are of no use in a log.
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     for table in tables:
-        shown = RichTable(*table.columns, title=table.title, title_justify="left")
+        shown = RichTable(*table.columns, title=escape(table.title), title_justify="left")
         for row in table.rows:
-            shown.add_row(*row)
+            shown.add_row(*map(escape, row))
         console.print(shown)
 
 
@@ -147,14 +148,15 @@ def markdown(document: Document, tables: Iterable[Table]) -> str:
     return "\n".join(lines)
 
 
-def put_between_markers(page: str, text: str) -> str:
-    """The page with `text` in place of what stood between the two markers.
+def put_between_markers(page: str, text: str, name: str = "figures") -> str:
+    """The page with `text` in place of what stood between the two markers of that name.
 
     Raises:
         ValueError: The page has no markers.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    opening, closing = (mark.replace("figures", name) for mark in (BEGIN, END))
+    before, begin, rest = page.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+        raise ValueError(f"the page needs the lines {opening} and {closing}")
+    return f"{before}{opening}\n\n{text}\n\n{closing}{after}"

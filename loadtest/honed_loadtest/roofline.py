@@ -8,7 +8,7 @@ be faster, since activation functions, norms, softmax and pooling are left out.
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from honed_adapt.checkpoint import Architecture
+from honed_adapt.encoders.checkpoint import Architecture
 
 _OPSET, _IR_VERSION = 17, 9
 INPUT, OUTPUT = "hidden_0", "out"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from honed_adapt.encoder_store import import_encoder
+from honed_adapt.encoders.store import import_encoder
 
 _WEIGHTS = "model.safetensors"
 _SCALE = np.float32(1.001)

@@ -76,7 +76,7 @@ class ServerProcess:
     @property
     def adapt_pid(self) -> int | None:
         """Process id of its adapt process, None if it runs without."""
-        return processes.child_running(self.pid, "honed_server.adapt_main")
+        return processes.child_running(self.pid, "honed_server.learning.adapt_main")
 
     def cpu_s(self) -> float:
         """CPU seconds of the server process so far."""

@@ -27,7 +27,7 @@ def simulate(options: Options) -> dict[str, Any]:
         BenchError: A file is missing or wrong, or there is no encoder to measure.
     """
     order = json.dumps(_order(options))
-    command = [sys.executable, "-m", "honed_server.simulate"]
+    command = [sys.executable, "-m", "honed_server.simulation.simulate"]
     done = subprocess.run(command, input=order, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError(f"the simulator failed: {done.stderr.strip()}")
@@ -38,7 +38,7 @@ def simulate(options: Options) -> dict[str, Any]:
 
 
 def _order(options: Options) -> dict[str, Any]:
-    """What `honed_server.simulate` reads."""
+    """What `honed_server.simulation.simulate` reads."""
     try:
         trace = Path(options.trace).read_text(encoding="utf-8") if options.trace else None
     except (OSError, UnicodeDecodeError) as error:

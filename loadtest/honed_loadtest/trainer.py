@@ -1,8 +1,8 @@
 """A trainer that learns nothing: does the work of a LoRA round for as long as it is let.
 
-It is attached to a server as a real one is (`honed_adapt.beside`) and takes no more than the budget
-that it is told. A step is the matrix products of forward and backward over MiniLM's layers, and of
-low-rank updates, for a batch of texts, on one thread.
+It is attached to a server as a real one is (`honed_adapt.process.beside`) and takes no
+more than the budget that it is told. A step is the matrix products of forward and backward over
+MiniLM's layers, and of low-rank updates, for a batch of texts, on one thread.
 """
 
 import argparse
@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.beside import ServerGone, ServerLine, step_back
+from honed_adapt.process.beside import ServerGone, ServerLine, step_back
 from honed_loadtest.server import ServerProcess
 
 _LAYERS, _HIDDEN, _WIDE, _RANK = 6, 384, 1536, 8

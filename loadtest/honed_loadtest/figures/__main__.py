@@ -25,6 +25,7 @@ from honed_loadtest.figures import (
     closed,
     footprint,
     front_end,
+    gate,
     label_to_served,
     long_texts,
     many_models,
@@ -66,6 +67,7 @@ FIGURES = {
     "stream": Figure.of(stream),
     "own_model": Figure.of(own_model),
     "footprint": Figure.of(footprint),
+    "gate": Figure.of(gate),
 }
 
 

@@ -17,16 +17,17 @@ _PINS = Path(__file__).parent
 _TORCH = os.environ.get("TORCH", "torch==2.13.0")
 
 
-def environment(name: str) -> Path:
+def environment(name: str, beside: Path = _PINS) -> Path:
     """The folder of a peer's environment, made if its pins are not installed there.
 
     Args:
-        name: Its folder beside this file.
+        name: Its folder, which holds its pins.
+        beside: Where that folder lies.
 
     Raises:
         BenchError: Something cannot be installed; the message has pip's last line.
     """
-    pins = (_PINS / name / "requirements.txt").read_text()
+    pins = (beside / name / "requirements.txt").read_text()
     folder = FOLDER / name
     stamp, wanted = folder / "honed.stamp", f"{sys.version}\n{pins}"
     if not (stamp.exists() and stamp.read_text() == wanted):
@@ -34,7 +35,7 @@ def environment(name: str) -> Path:
         if "\ntorch==" in pins:
             # Before anything that depends on it, which would bring the build for GPUs.
             _install(folder, _TORCH)
-        _install(folder, "-r", str(_PINS / name / "requirements.txt"))
+        _install(folder, "-r", str(beside / name / "requirements.txt"))
         stamp.write_text(wanted)
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from onnxruntime.transformers import optimizer
 
-from honed_adapt.modeling_honed import HonedForSequenceClassification
+from honed_adapt.encoders.modeling_honed import HonedForSequenceClassification
 from honed_loadtest.errors import BenchError
 
 CHECKPOINT = "checkpoint"

@@ -1,0 +1,106 @@
+"""Honed's instant lane as the adapt process runs it: cap, sentinel, lane, and work for idle times.
+
+The product's own code with the product's defaults; nothing is set for a data set. All labels come
+as audits, since a stream is complete labelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.scoring import logits_of
+from honed_adapt.trust.influence import Cap, Recent, influence
+from honed_adapt.trust.sentinel import Sentinel
+from honed_loadtest.learning.contestant import Answers
+from honed_loadtest.learning.streams import Said
+from honed_loadtest.learning.vectors import Vectors
+
+
+class HonedLane:
+    """One lane, from nothing.
+
+    Attributes:
+        suspects: Submitters whom the sentinel named.
+    """
+
+    def __init__(self) -> None:
+        self._lane: Lane | None = None
+        self._sentinel = Sentinel()
+        self._cap = Cap()
+        self._recent: deque[tuple[str, float]] = deque(maxlen=self._cap.window)
+        self._position = 0
+        self.suspects: list[str] = []
+
+    def learn(self, said: Sequence[Said], vectors: Vectors) -> None:
+        """Learns a batch as the adapt process does, and what it would do while idle."""
+        lane = self._lane = self._lane or Lane(vectors.shape[1])
+        rows = [self._row(one, vector) for one, vector in zip(said, vectors, strict=True)]
+        kept, _ = self._sentinel.screen(rows)
+        lane.apply(kept)
+        if self._sentinel.due(lane):
+            for one in self._sentinel.review(lane):
+                lane.remove(one.positions)
+                self._sentinel.distrust(one.standing.submitter)
+                if one.standing.submitter not in self.suspects:
+                    self.suspects.append(one.standing.submitter)
+        _ = lane.head  # what is offered to the server
+        while lane.busy:
+            lane.work()
+        lane.take_over()
+
+    def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
+        """Answers with the head that would serve; the score is the energy, with its sign turned."""
+        if self._lane is None or not self._lane.effective:
+            return Answers.none(len(texts))
+        head = self._lane.head
+        logits = logits_of(head, vectors) / head.temperature
+        top = logits.max(axis=1)
+        scores = head.temperature * (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
+        return Answers([head.labels[at] for at in logits.argmax(axis=1)], scores)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def recipe(self) -> dict[str, object]:
+        """What the lane has chosen."""
+        return dict(self._lane.recipe.numbers()) if self._lane else {}
+
+    def deletion_error(self, share: float = 0.1) -> float | None:
+        """Forgets some rows; how far the head is from that of a lane that never had them.
+
+        Args:
+            share: of the rows in effect, the oldest ones.
+
+        Returns:
+            Largest difference of a weight over the largest weight; None if nothing is left.
+        """
+        assert self._lane is not None, "there is something to forget"
+        rows = self._lane.in_effect
+        gone = rows[: max(1, round(share * len(rows)))]
+        self._lane.remove(row.position for row in gone)
+        while self._lane.busy:
+            self._lane.work()
+        self._lane.take_over()
+        fresh = self._lane.fresh()
+        fresh.rebuild(self._lane.in_effect, self._lane.recipe, self._lane.votes)
+        one, other = self._lane.learned, fresh.learned
+        if one is None or other is None:
+            return None
+        scale = float(np.abs(other.weight).max()) or 1.0
+        return float(np.abs(one.weight - other.weight).max()) / scale
+
+    def _row(self, said: Said, vector: Vectors) -> Row:
+        weights: dict[str, float] = {}
+        named = [(who, weight) for who, weight in self._recent if who]
+        for who, weight in named:
+            weights[who] = weights.get(who, 0.0) + weight
+        counts = influence(said.submitter, 1.0, Recent(weights, len(named)), self._cap)
+        self._recent.append((said.submitter, counts))
+        self._position += 1
+        key = hashlib.sha256(said.text.encode()).digest()
+        return Row(self._position, key, said.label, said.submitter, counts, vector, votes=True)
