@@ -1,10 +1,13 @@
 """Small checkpoints of each family, as transformers saves them, with every parameter random.
 
-So no bias, scale or table goes untested; and each tokenizer is a real one, trained on LICENSE.
+So no bias, scale or table goes untested; and each tokenizer is a real one, made from LICENSE.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from string import whitespace
 from typing import Any
 
 import torch
@@ -88,7 +91,8 @@ def _config(family: str, words: int, settings: dict[str, Any]) -> Any:
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     special = _ROBERTA if "roberta" in family else _BERT
     tokenizer, trainer = _UNTRAINED[family](special)
-    tokenizer.train([str(LICENSE)], trainer)
+    if trainer is not None:
+        tokenizer.train([str(LICENSE)], trainer)
     first, last = ("<s>", "</s>") if "roberta" in family else ("[CLS]", "[SEP]")
     tokenizer.post_processor = TemplateProcessing(
         single=f"{first} $A {last}",
@@ -104,16 +108,27 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     )
 
 
-def _word_pieces(special: list[str]) -> tuple[Tokenizer, Any]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def _found(prefix: str) -> tuple[list[str], list[str]]:
+    """Characters of LICENSE, and its words, commonest first.
+
+    Tokenizers are made of them and not trained: trainers of word pieces and unigrams break ties by
+    chance, and what is random here must come from the seed alone.
+    """
+    text = LICENSE.read_text(encoding="utf-8").lower()
+    counts = Counter(re.findall(r"[a-z]{2,}", text))
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    return sorted({*text, *"卡在哪里我的"} - set(whitespace)), [prefix + word for word in words]
+
+
+def _word_pieces(special: list[str]) -> tuple[Tokenizer, None]:
+    characters, words = _found("")
+    pieces = [*special, *characters, *(f"##{one}" for one in characters), *words]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=400,
-        special_tokens=special,
-        initial_alphabet=list("卡在哪里我的"),
-        show_progress=False,
-    )
+    tokenizer.add_special_tokens(special)
+    return tokenizer, None
 
 
 def _byte_pairs(special: list[str]) -> tuple[Tokenizer, Any]:
@@ -128,14 +143,16 @@ def _byte_pairs(special: list[str]) -> tuple[Tokenizer, Any]:
     )
 
 
-def _unigrams(special: list[str]) -> tuple[Tokenizer, Any]:
-    tokenizer = Tokenizer(models.Unigram())
+def _unigrams(special: list[str]) -> tuple[Tokenizer, None]:
+    characters, words = _found("▁")
+    scored = [*((one, 0.0) for one in special), *((one, -8.0) for one in ["▁", *characters])]
+    scored += [(word, -4.0) for word in words[:300]]
+    tokenizer = Tokenizer(models.Unigram(scored, special.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    return tokenizer, trainers.UnigramTrainer(
-        vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False
-    )
+    tokenizer.add_special_tokens(special)
+    return tokenizer, None
 
 
 _UNTRAINED = {

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from honed_adapt.encoder_store import default_source
+# The threads of numpy and PyTorch spin for each other, which takes for ever where several processes
+# are at work. Both read this when they are first imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from honed_adapt.encoders.store import default_source
 
 # Kernels run in Triton's interpreter. Triton reads this when it is first imported, which any test
 # may cause.

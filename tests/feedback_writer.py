@@ -6,7 +6,7 @@ Run as a program by adapt/test_feedback.py: `feedback_writer.py PATH FIRST_NUMBE
 import sys
 from pathlib import Path
 
-from honed_adapt.feedback import Ack, FeedbackLog, Kind, NewFeedback
+from honed_adapt.feedback.log import Ack, FeedbackLog, Kind, NewFeedback
 
 GROUP = 8
 

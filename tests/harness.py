@@ -18,6 +18,8 @@ from honed_server.config import ServerConfig
 from honed_server.encoders.devices import Device
 
 READY = re.compile(r"gRPC on (\S+?:\d+), metrics and health on http://127.0.0.1:(\d+)")
+# Of calls that name no deadline: on a busy machine even an encoder's import takes its time.
+PATIENCE_S = 30.0
 
 
 class RunningServer:
@@ -43,7 +45,7 @@ class RunningServer:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
     def client(self, **options: Any) -> Client:
-        return Client(self.target, **options)
+        return Client(self.target, **{"timeout_s": PATIENCE_S, **options})
 
     def close(self) -> None:
         self.run(self.server.close())
@@ -86,7 +88,7 @@ class ServerProcess:
         self.target, self.http_port = found[1], int(found[2])
 
     def client(self, **options: Any) -> Client:
-        return Client(self.target, **options)
+        return Client(self.target, **{"timeout_s": PATIENCE_S, **options})
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

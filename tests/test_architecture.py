@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOTS = ("proto", "kernels", "adapt", "server", "clients/python", "loadtest")
 # The server-side path of a prediction, to be read in one sitting.
-HOT_PATH = ("service.py", "batcher.py", "engine.py", "generations.py", "encoders/onnx.py")
+HOT_PATH = (
+    *(f"serving/{name}.py" for name in ("service", "batcher", "engine", "generations")),
+    "encoders/onnx.py",
+)
 
 
 def sources() -> list[Path]:
@@ -103,7 +106,9 @@ def test_import_layers_hold():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("package", ["honed_server.app", "honed_adapt.loop", "honed_kernels.head"])
+@pytest.mark.parametrize(
+    "package", ["honed_server.app", "honed_adapt.process.loop", "honed_kernels.head"]
+)
 def test_serving_loads_no_torch(package):
     code = f"import sys, {package}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

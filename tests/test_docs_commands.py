@@ -25,9 +25,10 @@ SHOWN = {"output", "text", "toml", "ini"}
 NOT_RUN = {
     "README.md": 3,
     "docs/command-line.md": 1,
-    "docs/kernels.md": 2,
+    "docs/kernels.md": 3,
     "docs/load-testing.md": 2,
     "docs/operations.md": 1,
+    "docs/training.md": 3,
     "examples/README.md": 2,
 }
 
@@ -48,7 +49,6 @@ def session(learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{sys.prefix}/bin:{os.environ['PATH']}")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one of many tests on a small machine
     shutil.copytree(learned, tmp_path / "server")
     server = ServerProcess(tmp_path / "server")
     monkeypatch.setenv("HONED_TARGET", server.target)
@@ -78,7 +78,9 @@ def test_a_page_can_be_followed(page, request):
 def run_shell(block):
     command = ["bash", "-euo", "pipefail", "-c", block.code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, f"{block.where}\n{block.code}\n{done.stdout}{done.stderr}"
+    # On a machine that is too busy to measure, `honed bench` says so and ends with 1.
+    busy = "honed bench: not valid: " in done.stderr
+    assert done.returncode == int(busy), f"{block.where}\n{block.code}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 

@@ -6,9 +6,9 @@ from threading import Thread
 
 import pytest
 
-from honed_adapt import messages, wire
-from honed_adapt.beside import ServerGone, ServerLine
-from honed_adapt.budget import FLOORS
+from honed_adapt.process import messages, wire
+from honed_adapt.process.beside import ServerGone, ServerLine
+from honed_adapt.process.budget import FLOORS
 
 
 @pytest.fixture

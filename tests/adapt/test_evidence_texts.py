@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from honed_adapt.encoder_store import default_source, import_encoder
+from honed_adapt.encoders.store import default_source, import_encoder
 from honed_adapt.head import Head
-from honed_adapt.lane import Lane, Row
-from honed_server.adapt_main import make_encode
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.scoring import best_labels
+from honed_server.learning.adapt_main import make_encode
 from shared_data import labelled_texts
 
 INTENTS, KNOWN, EACH = 12, 8, 30
@@ -36,8 +37,8 @@ def test_beside_an_own_head_learning_gains_and_never_costs(tmp_path: Path) -> No
 
     def accuracy(head: Head) -> float:
         asked = grid[:, 22:].reshape(-1, hidden)
-        best = (asked @ head.weight.T + head.bias).argmax(axis=1)
-        right = [head.labels[b] == names[at // (EACH - 22)] for at, b in enumerate(best)]
+        best = best_labels(head, asked)
+        right = [label == names[at // (EACH - 22)] for at, label in enumerate(best)]
         return float(np.mean(right))
 
     teacher = Lane(hidden)

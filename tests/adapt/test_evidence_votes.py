@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from honed_adapt.evidence import HYPOTHESES, tally, weigh
+from honed_adapt.instant.evidence import HYPOTHESES, tally, weigh
 
 ALONE = np.array([weight == 0 for weight, _ in HYPOTHESES])
 

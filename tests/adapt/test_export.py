@@ -13,19 +13,21 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from checkpoints import FAMILIES, save_classifier, save_encoder
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
+from honed_adapt.encoders.export import ExportFile, export_files
+from honed_adapt.encoders.own_head import read_own_head
+from honed_adapt.encoders.store import (
     EncoderFiles,
     default_source,
     import_encoder,
     open_encoder,
 )
-from honed_adapt.export import ExportFile, export_files
-from honed_adapt.head import Head
-from honed_adapt.own_head import read_own_head
+from honed_adapt.head import Features, Head
+from honed_adapt.scoring import weights_of
+from honed_kernels.head import grouped_head
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.encoders.texts import encode_texts
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import real_texts
 
 LABELS = ("refund", "lost | card", "Größe / 尺寸", "<b>other</b>")
@@ -44,6 +46,15 @@ def trained(hidden: int, temperature: float = 0.25) -> Head:
     return Head(LABELS, weight, bias, temperature)
 
 
+def featured(hidden: int, count: int = 96) -> Head:
+    """A head that would answer quite otherwise without its features."""
+    generator = np.random.default_rng(8)
+    weight = generator.normal(size=(len(LABELS), hidden + count)).astype(np.float32)
+    weight[:, hidden:] *= 8
+    bias = generator.normal(size=len(LABELS)).astype(np.float32)
+    return Head(LABELS, weight, bias, 0.5, Features(count, 1.5, 3))
+
+
 def write(files: Sequence[ExportFile], folder: Path) -> Path:
     folder.mkdir()
     for file in files:
@@ -55,15 +66,18 @@ def write(files: Sequence[ExportFile], folder: Path) -> Path:
 
 def answers(encoder: EncoderFiles, head: Head, texts: Sequence[str] = TEXTS) -> NDArray[np.float64]:
     """What Honed answers: its own engine's vectors, and the head with its temperature."""
-    vectors = encode_texts(OnnxEncoder(encoder), Tokenizer(encoder), texts).astype(np.float64)
-    logits = (vectors @ head.weight.T + head.bias) / head.temperature
-    weights = np.exp(logits - logits.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
+    vectors = encode_texts(OnnxEncoder(encoder), Tokenizer(encoder), texts)
+    rows = np.zeros(len(texts), np.int64)
+    logits = grouped_head(vectors, rows, [weights_of(head)], logits=True).logits
+    assert logits is not None
+    scaled = np.stack(logits).astype(np.float64) / head.temperature
+    weights = np.exp(scaled - scaled.max(1, keepdims=True))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def exported(encoder: EncoderFiles, head: Head, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The folder, and what loading its model needs."""
-    stock = encoder.settings.dense is not None
+    stock = encoder.settings.dense is not None and head.features is None
     return write(export_files(encoder, head), folder), {} if stock else REMOTE
 
 
@@ -89,6 +103,36 @@ def test_transformers_answers_as_honed_does(family: str, classifier: bool, tmp_p
         found = model(**batch).logits.softmax(-1).numpy()
     assert (found.argmax(1) == expected.argmax(1)).all()
     assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("classifier", [True, False])
+def test_features_answer_in_transformers_as_in_honed(
+    family: str, classifier: bool, tmp_path: Path
+) -> None:
+    save = save_classifier if classifier else save_encoder
+    encoder = made(save(tmp_path / "source", family), tmp_path, classifier=classifier)
+    head = featured(encoder.hidden)
+    folder, options = exported(encoder, head, tmp_path / "out")
+    expected = answers(encoder, head)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        folder, output_loading_info=True, **options
+    )
+    assert {name: found for name, found in report.items() if found} == {}
+    with torch.no_grad():
+        batch = tokenizer(TEXTS, truncation=True, padding=True, return_tensors="pt")
+        found = model(**batch).logits.softmax(-1).numpy()
+    assert (found.argmax(1) == expected.argmax(1)).all()
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_features_are_not_imported_as_a_head(tmp_path: Path) -> None:
+    encoder = made(save_encoder(tmp_path / "source"), tmp_path, classifier=False)
+    folder, _ = exported(encoder, featured(encoder.hidden), tmp_path / "out")
+    assert import_encoder(folder, tmp_path, classifier=True) == encoder.digest
+    with pytest.raises(EncoderUnsupported, match="import the encoder alone"):
+        read_own_head(folder)
 
 
 @pytest.mark.parametrize("classifier", [True, False])

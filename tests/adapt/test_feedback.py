@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import feedback_writer
-from honed_adapt.feedback import (
+from honed_adapt.feedback.log import (
     KEY_OF_DELETED,
     KEY_TAKEN,
     Ack,
@@ -20,11 +20,13 @@ from honed_adapt.feedback import (
     KeyConflict,
     Kind,
     NewFeedback,
+    Selector,
     State,
     UnknownFeedback,
     text_hash,
 )
-from honed_adapt.sqlite import StoreDamaged, StoreFull
+from honed_adapt.feedback.rows import SCHEMA
+from honed_adapt.storage.sqlite import Database, StoreDamaged, StoreFull
 from power_loss import forgetful_disk
 from small_disk import small_disk
 
@@ -69,6 +71,35 @@ def test_a_label_comes_back_as_it_was_given(log: FeedbackLog) -> None:
             assert getattr(record, name) == getattr(given, name)
     assert (record.recorded_time, record.state) == (1_700_000_000.25, State.ACTIVE)
     assert (record.deleted_position, record.deleted_by, record.deleted_time) == (0, "", 0.0)
+
+
+def test_a_log_from_before_soft_labels_goes_on_with_them(path: Path) -> None:
+    """And they are blanked with the rest when they are deleted."""
+    old = Database(path, SCHEMA[:2])
+    old.write(
+        lambda db: db.execute(
+            "INSERT INTO log (feedback_id, model, kind, idempotency_key, content_hash, text,"
+            " text_hash, label, submitter, weight, event_time, recorded_time)"
+            " VALUES ('f1', 'm', 1, 'k', ?, 'hello', ?, 'greeting', '', 1, 0, 0)",
+            (item("k").content_hash(), text_hash("hello")),
+        )
+    ).result()
+    old.close()
+    soft = item("s", label="Anrede", shares=(("Anrede", 0.75), ('Grüße "zurück"', 0.25)))
+    with closing(FeedbackLog(path)) as log:
+        known, new = submit(log, item("k"), soft)
+        assert known.already_recorded
+        assert not new.already_recorded
+        plain, shared = log.list("m", 0, 10)
+        assert (plain.shares, shared.shares) == ((), soft.shares)
+        assert log.list("m", 0, 10, label='Grüße "zurück"') == [shared]
+        with closing(FeedbackReader(path)) as reader:
+            assert [entry.shares for entry in reader.entries(0, 10)] == [(), soft.shares]
+        log.delete("m", Selector([new.feedback_id]), "ann").result()
+        assert log.list("m", 0, 10)[1].shares == ()
+        log.blank([one.position for one in log.marked()]).result()
+        log.erase().result()
+        assert "zurück".encode() not in path.read_bytes()
 
 
 def test_positions_are_one_sequence_for_all_models(log: FeedbackLog) -> None:
@@ -158,9 +189,9 @@ def test_a_retraction_withdraws_a_label_and_deleting_it_brings_the_label_back(
     )
     assert states(log) == [State.RETRACTED, State.ACTIVE, State.ACTIVE]
     assert log.list("m", 1, 1)[0].retracts == label.feedback_id
-    log.delete("m", [first.feedback_id], "ann").result()
+    log.delete("m", Selector([first.feedback_id]), "ann").result()
     assert states(log)[0] is State.RETRACTED
-    log.delete("m", [second.feedback_id], "ann").result()
+    log.delete("m", Selector([second.feedback_id]), "ann").result()
     assert states(log)[0] is State.ACTIVE
 
 
@@ -168,7 +199,7 @@ def test_only_undeleted_labels_of_the_model_can_be_retracted(log: FeedbackLog) -
     label, gone = submit(log, item("a"), item("b"))
     (foreign,) = submit(log, NewFeedback("n", "a", "text", "label", Kind.AUDIT))
     (withdrawn,) = submit(log, retraction("r", label.feedback_id))
-    log.delete("m", [gone.feedback_id], "ann").result()
+    log.delete("m", Selector([gone.feedback_id]), "ann").result()
     targets = ["", "f-unknown", gone.feedback_id, foreign.feedback_id, withdrawn.feedback_id]
     results = submit(log, *(retraction(f"x{n}", target) for n, target in enumerate(targets)))
     assert [type(result) for result in results] == [UnknownFeedback] * 5
@@ -180,20 +211,20 @@ def test_a_repeated_retraction_is_acknowledged_even_when_its_label_is_gone(
 ) -> None:
     (label,) = submit(log, item("a"))
     (ack,) = submit(log, retraction("r", label.feedback_id))
-    log.delete("m", [label.feedback_id], "ann").result()
+    log.delete("m", Selector([label.feedback_id]), "ann").result()
     (again,) = submit(log, retraction("r", label.feedback_id))
     assert again == Ack(ack.feedback_id, ack.position, already_recorded=True)
 
 
 def test_deletion_leaves_a_tombstone_and_keeps_the_key(log: FeedbackLog) -> None:
     kept, gone = submit(log, item("a"), item("b", "secret", submitter="ben", prediction_id="p"))
-    deletion = log.delete("m", [gone.feedback_id, "f-unknown"], "ann").result()
+    deletion = log.delete("m", Selector([gone.feedback_id, "f-unknown"]), "ann").result()
     tombstone, unknown = deletion.tombstones
     assert (deletion.position, deletion.first_position) == (3, gone.position)
     assert isinstance(unknown, UnknownFeedback)
     assert tombstone == log.list("m", kept.position, 10)[0]
     assert (tombstone.text, tombstone.label, tombstone.prediction_id) == ("", "", "")
-    assert (tombstone.position, tombstone.idempotency_key) == (gone.position, "b")
+    assert (tombstone.position, tombstone.idempotency_key) == (gone.position, "")
     assert (tombstone.deleted_position, tombstone.deleted_by) == (3, "ann")
     assert (tombstone.deleted_time, tombstone.state) == (1_700_000_000.25, State.DELETED)
     (conflict,) = submit(log, item("b", "secret", submitter="ben", prediction_id="p"))
@@ -203,8 +234,8 @@ def test_deletion_leaves_a_tombstone_and_keeps_the_key(log: FeedbackLog) -> None
 
 def test_repeating_a_deletion_is_harmless(log: FeedbackLog) -> None:
     (gone,) = submit(log, item("a"))
-    first = log.delete("m", [gone.feedback_id, gone.feedback_id], "ann").result()
-    again = log.delete("m", [gone.feedback_id], "ben").result()
+    first = log.delete("m", Selector([gone.feedback_id, gone.feedback_id]), "ann").result()
+    again = log.delete("m", Selector([gone.feedback_id]), "ben").result()
     assert (again.position, again.first_position) == (0, 0)
     assert again.tombstones == first.tombstones[:1] == first.tombstones[1:]
     assert log.last_position("m") == first.position
@@ -212,7 +243,7 @@ def test_repeating_a_deletion_is_harmless(log: FeedbackLog) -> None:
 
 def test_feedback_of_another_model_is_not_deleted(log: FeedbackLog) -> None:
     (foreign,) = submit(log, NewFeedback("n", "a", "text", "label", Kind.AUDIT))
-    deletion = log.delete("m", [foreign.feedback_id], "ann").result()
+    deletion = log.delete("m", Selector([foreign.feedback_id]), "ann").result()
     assert deletion.position == 0
     assert isinstance(deletion.tombstones[0], UnknownFeedback)
     assert states(log, "n") == [State.ACTIVE]
@@ -223,7 +254,7 @@ def test_deleting_a_model_blanks_all_of_it_and_nothing_else(log: FeedbackLog) ->
     submit(log, retraction("r", first.feedback_id))
     submit(log, NewFeedback("n", "a", "text", "label", Kind.AUDIT))
     log.import_anchor("m", [("hi", "greeting")], replace=False).result()
-    log.delete("m", [first.feedback_id], "ann").result()
+    log.delete("m", Selector([first.feedback_id]), "ann").result()
     assert log.delete_model("m", "ann").result() == 2
     assert log.delete_model("m", "ann").result() == 0
     assert states(log) == [State.DELETED] * 3
@@ -236,7 +267,7 @@ def test_marks_follow_the_newest_decision_but_quarantine_lifts_no_exclusion(
     log: FeedbackLog,
 ) -> None:
     acks = submit(log, item("a"), item("b"), item("c"))
-    log.delete("m", [acks[2].feedback_id], "ann").result()
+    log.delete("m", Selector([acks[2].feedback_id]), "ann").result()
     assert log.mark([1, 2, 3, 4, 99], State.QUARANTINED, "d1").result() == 2
     assert states(log) == [State.QUARANTINED, State.QUARANTINED, State.DELETED]
     log.mark([1], State.EXCLUDED, "d2").result()
@@ -245,14 +276,14 @@ def test_marks_follow_the_newest_decision_but_quarantine_lifts_no_exclusion(
     assert states(log) == [State.EXCLUDED, State.ACTIVE, State.DELETED]
     (withdrawn,) = submit(log, retraction("r", acks[0].feedback_id))
     assert states(log)[0] is State.RETRACTED
-    log.delete("m", [withdrawn.feedback_id], "ann").result()
+    log.delete("m", Selector([withdrawn.feedback_id]), "ann").result()
     assert states(log)[0] is State.EXCLUDED
 
 
 def test_positions_of_a_range_or_a_submitter(log: FeedbackLog) -> None:
     acks = submit(log, *(item(f"k{n}", submitter=f"s{n % 2}") for n in range(6)))
     submit(log, retraction("r", acks[0].feedback_id))
-    log.delete("m", [acks[3].feedback_id], "ann").result()
+    log.delete("m", Selector([acks[3].feedback_id]), "ann").result()
     assert log.positions("m", 2, 100) == [2, 3, 5, 6]
     assert log.positions("m", 1, 5, "s0") == [1, 3, 5]
     assert log.positions("n", 1, 5) == []
@@ -289,7 +320,7 @@ def test_a_reader_tells_what_counted_at_a_position(log: FeedbackLog, path: Path)
         assert states(*reader.counting("m", None)) == (4, ["RETRACTED", "ACTIVE", "ACTIVE"])
         # A pause holds what is said later, but not what is deleted later.
         assert states(*reader.counting("m", 2)) == (2, ["ACTIVE", "ACTIVE"])
-        log.delete("m", [withdrawn.feedback_id], "ann").result()
+        log.delete("m", Selector([withdrawn.feedback_id]), "ann").result()
         assert states(*reader.counting("m", 3)) == (5, ["ACTIVE", "ACTIVE"])
 
 
@@ -299,7 +330,7 @@ def test_a_reader_follows_the_log_in_order(log: FeedbackLog, path: Path) -> None
         assert [entry.position for entry in reader.entries(0, 100)] == [1, 2]
         (withdrawn,) = submit(log, retraction("r", first.feedback_id))
         ids = [first.feedback_id, withdrawn.feedback_id]
-        log.delete("m", ids, "ann").result()
+        log.delete("m", Selector(ids), "ann").result()
         log.import_anchor("m", [("hi", "greeting")], replace=False).result()
         one, two, three, four = reader.entries(0, 100)
         assert (one.kind, one.text, one.text_hash, one.state) == (
@@ -341,9 +372,11 @@ def test_deleted_text_is_in_no_file_after_erasing(log: FeedbackLog, path: Path) 
         live |= {ack.feedback_id: text for ack, text in zip(acks, texts, strict=True)}
         log.mark([rng.choice(acks).position], State.QUARANTINED, "d")
         chosen = rng.sample(sorted(live), 4)
-        log.delete("m", chosen, "ann").result()
+        log.delete("m", Selector(chosen), "ann").result()
         gone += [live.pop(feedback_id) for feedback_id in chosen]
     assert any(text.encode() in bytes_of(path) for text in gone), "the search must be able to find"
+    while marked := log.marked():
+        log.blank([one.position for one in marked]).result()
     log.erase().result()
     left = bytes_of(path)
     assert not [text for text in gone if text[:27].encode() in left]

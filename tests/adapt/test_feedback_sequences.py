@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from honed_adapt.feedback import (
+from honed_adapt.feedback.log import (
     Ack,
     FeedbackLog,
     FeedbackReader,
     KeyConflict,
     Kind,
     NewFeedback,
+    Selector,
     State,
     UnknownFeedback,
 )
@@ -80,7 +81,8 @@ class Sequences(RuleBasedStateMachine):
     def delete(self, data: st.DataObject) -> None:
         chosen = data.draw(st.lists(st.sampled_from(self.lines), min_size=1, max_size=3))
         fresh = sorted({line.position for line in chosen if not line.deleted})
-        deletion = self.log.delete("m", [line.feedback_id for line in chosen], "ann").result()
+        selector = Selector([line.feedback_id for line in chosen])
+        deletion = self.log.delete("m", selector, "ann").result()
         if fresh:
             self.position += 1
             self.deletions[self.position] = tuple(fresh)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from checkpoints import FAMILIES, save_encoder
-from honed_adapt.checkpoint import Architecture, Pooling, Settings, read_json
-from honed_adapt.forward import forward
+from honed_adapt.encoders.checkpoint import Architecture, Pooling, Settings, read_json
+from honed_adapt.encoders.forward import forward
 from oracle import reference
 
 TOLERANCE = 1e-5

@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 
 from checkpoints import save_encoder
-from honed_adapt.checkpoint import Architecture, Settings, read_json
-from honed_adapt.graph import Tensors, packed_graph
-from honed_adapt.tensors import read_spans
+from honed_adapt.encoders.checkpoint import Architecture, Settings, read_json
+from honed_adapt.encoders.graph import Tensors, packed_graph
+from honed_adapt.encoders.tensors import read_spans
 from oracle import reference
 
 TEXTS = [np.array([2, 7, 9, 3]), np.array([2, 3]), np.array([2, 5, 5, 30, 11, 4, 3])]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from honed_adapt.head import Head, HeadError
+from honed_adapt.head import Features, Head, HeadError
 
-HIDDEN = 3
+HIDDEN, COUNT = 3, 4
 GOOD = Head(("a", "b"), np.ones((2, HIDDEN), np.float32), np.zeros(2, np.float32), 2.0)
+WIDE = replace(
+    GOOD, weight=np.ones((2, HIDDEN + COUNT), np.float32), features=Features(COUNT, 0.5, 7)
+)
 
 
 def test_a_whole_head_passes() -> None:
@@ -23,6 +27,19 @@ def test_a_head_that_has_learned_nothing_is_legal() -> None:
     head.validate(HIDDEN)
     assert head.labels == ()
     assert head.weight.shape == (0, HIDDEN)
+
+
+def test_a_head_with_features_reads_vectors_of_the_same_length() -> None:
+    head = replace(WIDE, threshold=-2.5, conformal=0.1)
+    head.validate(HIDDEN)
+    assert head.hidden == GOOD.hidden == HIDDEN
+
+
+def test_settings_put_a_head_together_again() -> None:
+    head = replace(WIDE, threshold=-2.5, conformal=0.1)
+    again = Head.of(head.labels, head.weight, head.bias, json.loads(json.dumps(head.settings())))
+    assert (again.features, again.settings()) == (WIDE.features, head.settings())
+    assert Head.of(GOOD.labels, GOOD.weight, GOOD.bias, {}).features is None
 
 
 @pytest.mark.parametrize(
@@ -42,6 +59,17 @@ def test_a_head_that_has_learned_nothing_is_legal() -> None:
         ("temperature", replace(GOOD, temperature=-1.0)),
         ("temperature", replace(GOOD, temperature=float("nan"))),
         ("temperature", replace(GOOD, temperature=float("inf"))),
+        ("shape", replace(GOOD, features=Features(COUNT, 0.5, 7))),
+        ("shape", replace(WIDE, features=Features(COUNT + 1, 0.5, 7))),
+        ("shape", replace(WIDE, features=None)),
+        ("features", replace(WIDE, features=Features(0, 0.5, 7))),
+        ("features", replace(WIDE, features=Features(4_097, 0.5, 7))),
+        ("features", replace(WIDE, features=Features(COUNT, 0.0, 7))),
+        ("features", replace(WIDE, features=Features(COUNT, float("nan"), 7))),
+        ("features", replace(WIDE, features=Features(COUNT, 0.5, -1))),
+        ("threshold", replace(GOOD, threshold=float("inf"))),
+        ("conformal", replace(GOOD, conformal=1.5)),
+        ("conformal", replace(GOOD, conformal=float("nan"))),
     ],
 )
 def test_a_broken_head_is_refused_by_name(reason: str, head: Head) -> None:

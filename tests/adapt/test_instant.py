@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from honed_adapt.calibration import (
+from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
+from honed_adapt.instant.calibration import (
     HeldOut,
     Sample,
     TemperaturePrior,
     fit_temperature,
     leave_one_out,
 )
-from honed_adapt.encoder_store import default_source, import_encoder, open_encoder
-from honed_adapt.instant import Floats, Prior, Shrinkage, Solution, Sums, data_prior, solve
-from honed_adapt.lane import Lane, Row
+from honed_adapt.instant.discriminant import (
+    Floats,
+    Prior,
+    Shrinkage,
+    Solution,
+    Sums,
+    data_prior,
+    solve,
+)
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.scoring import best_labels
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from shared_data import labelled_texts
 
 HIDDEN = 12
@@ -83,6 +92,17 @@ def test_logits_are_gaussian_log_odds_with_the_shrunk_moments() -> None:
     inverse = np.linalg.inv(scatter / freedom)
     expected = -0.5 * np.einsum("rch,hg,rcg->rc", offsets, inverse, offsets)
     np.testing.assert_allclose(log_odds(got, x), expected - expected[:, :1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("hidden", [64, 65, 300])
+def test_long_vectors_are_solved_as_by_elimination(hidden: int) -> None:
+    vectors = np.random.default_rng(hidden).normal(size=(80, hidden)).astype(np.float32)
+    sums = Sums(hidden)
+    sums.add(NAMES * 20, vectors, np.ones(80))
+    got = solved(sums)
+    offsets = got.mean - got.mean.mean(axis=0)
+    expected = got.freedom * np.linalg.solve(got.scatter, offsets.T).T
+    np.testing.assert_allclose(got.weight, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 def test_with_one_row_a_class_it_is_the_nearest_mean() -> None:
@@ -210,7 +230,6 @@ def test_one_pass_over_real_texts_reaches_the_aim(name: str, least: float, encod
     vectors = encode([text for text, _ in train])
     for at, (text, label) in enumerate(train):
         lane.apply([Row(at, text.encode(), label, "", 1.0, vectors[at])])
-    head = lane.head
-    best = (encode([text for text, _ in test]) @ head.weight.T + head.bias).argmax(axis=1)
-    right = [head.labels[at] == label for at, (_, label) in zip(best, test, strict=True)]
+    best = best_labels(lane.head, encode([text for text, _ in test]))
+    right = [found == label for found, (_, label) in zip(best, test, strict=True)]
     assert np.mean(right) >= least

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from honed_adapt.encoder_store import default_source, import_encoder, open_encoder
-from honed_adapt.lane import Lane, Row
+from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
+from honed_adapt.instant.lane import Lane, Row
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from shared_data import labelled_texts
 
 HIDDEN = 8
@@ -76,10 +76,10 @@ def test_any_history_equals_a_fresh_build_from_what_is_left(
         present |= {one.position: one for one in rows}
         assert not lane.apply(rows).quarantined
     fresh = Lane(HIDDEN, trust=TRUST)
-    fresh.rebuild(present.values())
+    fresh.rebuild(present.values(), lane.recipe, lane.votes)
     same(lane, fresh)
     backwards = Lane(HIDDEN, trust=TRUST)
-    backwards.rebuild(reversed(present.values()))
+    backwards.rebuild(reversed(present.values()), lane.recipe, lane.votes)
     same(backwards, fresh)
 
 
@@ -270,10 +270,10 @@ def test_the_guard_refuses_real_texts_with_flipped_labels(
         (label, at): vectors[40 * n + at] for n, label in enumerate(names) for at in range(40)
     }
 
-    def rows(kept: range, first: int, label: str | None = None) -> list[Row]:
+    def rows(kept: range, first: int, label: str | None = None, weight: float = 1.0) -> list[Row]:
         pairs = [(name, at) for at in kept for name in names]
         return [
-            Row(first + n, text_hash(texts[name][at]), label or name, "", 1.0, vector[name, at])
+            Row(first + n, text_hash(texts[name][at]), label or name, "", weight, vector[name, at])
             for n, (name, at) in enumerate(pairs)
         ]
 
@@ -285,6 +285,6 @@ def test_the_guard_refuses_real_texts_with_flipped_labels(
         lane.set_anchors(matrix, [name for name, _ in anchors])
         return lane
 
-    poison, innocents = rows(range(33, 38), 1_001, names[0]), rows(range(38, 40), 2_001)
+    poison, innocents = rows(range(33, 38), 1_001, names[0], 5.0), rows(range(38, 40), 2_001)
     poison = [one for one in poison if one.text_hash not in {text_hash(t) for t in texts[names[0]]}]
     check_guard(taught(1_000), taught(2), poison, innocents[:20])

@@ -12,8 +12,8 @@ from transformers import (
 )
 
 from checkpoints import FAMILIES, LABELS, save_classifier, save_encoder
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.own_head import HeadUntrained, read_own_head
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
+from honed_adapt.encoders.own_head import HeadUntrained, read_own_head
 
 HEAD = {"bert": "classifier", "roberta": "classifier.out_proj", "distilbert": "classifier"}
 

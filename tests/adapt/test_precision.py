@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from honed_adapt.encoders.precision import Evidence, due, find_out
 from honed_adapt.head import Head
-from honed_adapt.lane import Row
-from honed_adapt.precision import Evidence, due, find_out
+from honed_adapt.instant.lane import Row
 
 HIDDEN, CLASSES = 16, 5
 Noise = Callable[[NDArray[np.float32]], NDArray[np.float32]]

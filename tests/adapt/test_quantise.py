@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints import FAMILIES, save_encoder
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.integers import open_integers, write_integers
+from honed_adapt.encoders.quantise import Range, rounded
+from honed_adapt.encoders.store import (
     EncoderDamaged,
     EncoderFiles,
     default_source,
     import_encoder,
     open_encoder,
 )
-from honed_adapt.integers import open_integers, write_integers
-from honed_adapt.quantise import Range, rounded
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import real_texts
 
 

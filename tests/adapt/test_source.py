@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from checkpoints import POSITIONS, save_classifier
-from honed_adapt.checkpoint import EncoderUnsupported, Settings
-from honed_adapt.families import Dense
-from honed_adapt.source import read_source
+from honed_adapt.encoders.checkpoint import EncoderUnsupported, Settings
+from honed_adapt.encoders.families import Dense
+from honed_adapt.encoders.source import read_source
 
 ANY = int(1e30)  # what transformers writes for "no limit"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from honed_adapt.sqlite import (
+from honed_adapt.storage.errors import check_library
+from honed_adapt.storage.sqlite import (
     Database,
     StoreDamaged,
     StoreFailed,
     StoreUnsupported,
     open_reader,
 )
-from honed_adapt.store_errors import check_library
 from power_loss import forgetful_disk
 
 SCHEMA = ("CREATE TABLE numbers (number INTEGER PRIMARY KEY, filler BLOB) STRICT",)

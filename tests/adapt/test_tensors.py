@@ -6,8 +6,8 @@ import torch
 from safetensors.numpy import load
 from safetensors.torch import save_file
 
-from honed_adapt.checkpoint import EncoderUnsupported
-from honed_adapt.tensors import TensorFile, canonical, read_spans
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
+from honed_adapt.encoders.tensors import TensorFile, canonical, read_spans
 
 NUMBERS = torch.randn(1100, 1000, generator=torch.Generator().manual_seed(0))  # above one block
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from honed_adapt.store_errors import StoreFull
-from honed_adapt.vectors import Vector, VectorStore
+from honed_adapt.storage.errors import StoreFull
+from honed_adapt.storage.vectors import Vector, VectorStore
 from small_disk import small_disk
 
 HIDDEN = 384
@@ -101,6 +101,22 @@ def test_a_forgotten_model_leaves_nothing(tmp_path: Path) -> None:
         assert store.load("n", "e", [2]).keys() == {2}
 
 
+def test_what_belongs_to_an_encoder_that_is_gone_is_erased(tmp_path: Path) -> None:
+    old, new = vectors(2)
+    with VectorStore(tmp_path / "adapt.sqlite") as store:
+        for digest, vector in (("gone", old), ("kept", new)):
+            store.put("m", digest, {1: vector})
+            store.put_anchors("m", digest, {b"hash": vector})
+            store.put_votes("m", digest, {1: (0.5, 0.25)})
+        store.keep_encoders(["kept"])
+        assert store.load("m", "gone", [1]) == store.load_anchors("m", "gone") == {}
+        assert store.votes("m", "gone") == {}
+        np.testing.assert_array_equal(store.load("m", "kept", [1])[1], new)
+        assert store.votes("m", "kept") == {1: (0.5, 0.25)}
+    assert not found(tmp_path, old)
+    assert found(tmp_path, new)
+
+
 @pytest.mark.parametrize("damage", ["no database", "torn page"])
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "adapt.sqlite"
@@ -133,3 +149,19 @@ def test_a_full_disk_keeps_no_vector_and_claims_no_erasure(tmp_path: Path) -> No
         store.delete("m", range(90))
         store.put("m", "e", {100: vectors(1)[0]})
         assert len(store.load("m", "e", range(200))) == 11
+
+
+def test_what_sets_missed_is_kept_and_goes_with_the_audit(tmp_path: Path) -> None:
+    path = tmp_path / "adapt.sqlite"
+    with VectorStore(path) as store:
+        store.put_misses("m", {3: True, 4: False})
+        store.put_misses("m", {4: True})
+        store.put_misses("n", {3: False})
+    with VectorStore(path) as store:
+        assert store.misses("m") == {3: True, 4: True}
+        store.delete("m", [3])
+        assert store.misses("m") == {4: True}
+        assert store.models() >= {"n"}
+        store.forget_model("m")
+        assert store.misses("m") == {}
+        assert store.misses("n") == {3: False}

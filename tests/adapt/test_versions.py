@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from honed_adapt.head import Head, HeadError
-from honed_adapt.versions import (
+from honed_adapt.head import Features, Head, HeadError
+from honed_adapt.storage.versions import (
     Manifest,
     VersionDamaged,
     VersionError,
@@ -67,7 +67,7 @@ def load(root: Path, digest: str | None = None) -> tuple[Manifest, Head]:
 def same(left: Head, right: Head) -> bool:
     return (
         left.labels == right.labels
-        and left.temperature == right.temperature
+        and left.settings() == right.settings()
         and left.weight.tobytes() == right.weight.tobytes()
         and left.bias.tobytes() == right.bias.tobytes()
     )
@@ -95,11 +95,55 @@ def _sha256(data: bytes) -> str:
 
 def test_a_version_is_read_as_it_was_written(tmp_path: Path, written: Written) -> None:
     manifest, head = load(tmp_path, written.manifest_sha256)
-    assert replace(manifest, files={}) == MANIFEST
+    assert replace(manifest, files={}, head={}) == MANIFEST
     assert manifest.files.keys() == {"head.safetensors", "labels.json"}
     assert same(head, HEAD)
     assert written.path == tmp_path / "support" / "versions" / "3"
     assert _sha256((written.path / "manifest.json").read_bytes()) == written.manifest_sha256
+
+
+def test_features_and_limits_come_back(tmp_path: Path) -> None:
+    weight = np.random.default_rng(1).standard_normal((3, HIDDEN + 5)).astype(np.float32)
+    features = Features(5, 0.7, 3)
+    head = replace(HEAD, weight=weight, features=features, threshold=-1.25, conformal=0.05)
+    write(tmp_path, MANIFEST, head)
+    manifest, again = load(tmp_path)
+    assert same(again, head)
+    assert again.features == features
+    assert manifest.head["features"] == {"count": 5, "width": 0.7, "seed": 3}
+
+
+def test_a_version_of_the_first_format_is_read(tmp_path: Path, written: Written) -> None:
+    def older(values: dict[str, Any]) -> None:
+        values["format"] = 1
+        del values["head"]
+
+    edit_manifest(written.path, older)
+    assert same(load(tmp_path)[1], HEAD)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": {"count": 8, "width": 0.7, "seed": 3}},  # nothing is left for the vector
+        {"features": {"count": 5}},
+        {"features": [5, 0.7, 3]},
+        {"features": {"count": -1, "width": 0.7, "seed": 3}},
+        {"features": {"count": "5", "width": 0.7, "seed": 3}},
+        {"features": 5},
+        {"threshold": "low"},
+        {"threshold": float("inf")},
+        {"conformal": 2},
+        {"surprise": 1},
+        {"labels": ["a", "b", "c"]},
+    ],
+)
+def test_settings_that_are_no_heads_are_refused(
+    tmp_path: Path, written: Written, settings: dict[str, Any]
+) -> None:
+    edit_manifest(written.path, lambda values: values.update(head=settings))
+    with pytest.raises(VersionDamaged):
+        load(tmp_path)
 
 
 def test_a_model_that_has_learned_nothing_has_versions_too(tmp_path: Path) -> None:
@@ -297,7 +341,9 @@ def test_files_that_do_not_decode_are_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},  # which has one field less
+        {"format": 3},
+        {"head": []},
         {"format": "1"},
         {"model": "other"},
         {"model": "../support"},
@@ -376,7 +422,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from honed_adapt.head import Head
-from honed_adapt.versions import Manifest, write
+from honed_adapt.storage.versions import Manifest, write
 
 labels = tuple(f"label {n}" for n in range(400))
 head = Head(labels, np.ones((400, 384), np.float32), np.zeros(400, np.float32))

@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from honed_adapt.wire import MAX_FRAME_BYTES, Frame, FrameError, pack, read_frame, read_frame_async
+from honed_adapt.process.wire import (
+    MAX_FRAME_BYTES,
+    Frame,
+    FrameError,
+    pack,
+    read_frame,
+    read_frame_async,
+)
 
 PREFIX_BYTES = 24
 DTYPES = st.sampled_from(["float32", "float64", "int64", "uint8"])

@@ -49,6 +49,28 @@ def _items(server: ScriptedServer) -> list[feedback_pb2.FeedbackItem]:
     return [item for request in server.requests("Feedback.Submit") for item in request.items]
 
 
+def test_a_label_of_a_jsonl_row_may_be_shared(server: ScriptedServer, load: Import) -> None:
+    rows = [
+        {"text": "hi", "label": {"greet": 0.75, "leave": 0.25}},
+        {"text": "hi", "label": {"greet": "most"}},
+        {"text": "hi", "label": {}},
+        {"text": "hi", "label": {"greet": True}},
+    ]
+    done = load("labels.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    (item,) = _items(server)
+    assert item.label == ""
+    assert [(one.label, one.share) for one in item.shares] == [("greet", 0.75), ("leave", 0.25)]
+    assert done.code == 1
+    assert done.err.count("label must be a string, or an object like") == 3
+
+
+def test_an_anchor_has_one_label(server: ScriptedServer, load: Import) -> None:
+    done = load("anchor.jsonl", '{"text": "hi", "label": {"a": 0.5, "b": 0.5}}\n', group="anchor")
+    assert done.code != 0
+    assert "line 1: an anchor set takes one label for a text" in done.err
+    assert not server.requests("Feedback.ImportAnchor")
+
+
 def test_every_column_of_a_csv_arrives(server: ScriptedServer, load: Import) -> None:
     header = "text,label,id,submitter,time,weight,kind\n"
     rows = '"hi, you",greet,k1,ann,2026-05-04T12:00:00,2.5,correction\nbye,leave,,,1777896000,,\n'

@@ -87,3 +87,52 @@ def test_versions_are_listed_promoted_and_rolled_back(server: ScriptedServer, ho
     assert honed("rollback", "support", "--json").json["version"] == 3
     assert server.requests("Models.Promote")[0].version == 3
     assert server.requests("Models.Rollback")[0].version == 0
+
+
+def test_the_numbers_behind_decisions_are_shown(server: ScriptedServer, honed: Honed) -> None:
+    numbers = '{"e_better": 41.25, "audit_wins": 9, "positions": [1, 2, 3]}'
+    decision = models_pb2.Decision(kind="gate", outcome="promoted", numbers_json=numbers)
+    server.on("Models.ListVersions", models_pb2.ListVersionsResponse(decisions=[decision]))
+    table = honed("versions", "list", "support").out
+    assert "e_better 41.25, audit_wins 9, positions 3 entries" in table
+
+
+def test_a_policy_is_shown_and_set_in_part(server: ScriptedServer, honed: Honed) -> None:
+    policy = models_pb2.Policy(
+        promotion=models_pb2.Policy.PROMOTION_DEFAULT, alpha=0.05, canary_share=0.1
+    )
+    policy.round_interval.FromSeconds(60)
+    model = models_pb2.Model(name="support", policy=policy)
+    server.on("Models.Get", model)
+    server.on("Models.SetPolicy", model)
+    assert "canary_share: 0.1" in honed("policy", "show", "support").out
+    shown = honed("policy", "show", "support", "--json").json
+    assert (shown["promotion"], shown["round_interval_s"]) == ("default", 60.0)
+    settings = ("alpha=0.01", "promotion=manual", "keep_worse=true", "round_labels=500")
+    honed("policy", "set", "support", *settings, "--requested-by", "ada")
+    (request,) = server.requests("Models.SetPolicy")
+    asked = request.policy
+    assert (asked.alpha, asked.promotion, asked.keep_worse, asked.round_labels) == (
+        0.01, models_pb2.Policy.PROMOTION_MANUAL, True, 500,
+    )  # fmt: skip
+    assert (asked.canary_share, asked.round_interval.seconds) == (0.1, 60)
+    assert request.requested_by == "ada"
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("alfa=0.1", "did you mean alpha=...?"),
+        ("alpha", "no setting of a policy"),
+        ("alpha=much", "no float"),
+        ("keep_worse=perhaps", "no bool"),
+        ("promotion=always", "default, superior, manual"),
+    ],
+)
+def test_a_policy_setting_that_is_none_is_wrong_usage(
+    server: ScriptedServer, honed: Honed, setting: str, why: str
+) -> None:
+    done = honed("policy", "set", "support", setting)
+    assert (done.code, done.out) == (2, "")
+    assert why in done.err
+    assert not server.received

@@ -34,6 +34,19 @@ def test_predict_prints_a_table(server: ScriptedServer, honed: Honed) -> None:
     assert server.requests("Inference.Predict")[0].top_k == 2
 
 
+def test_predict_says_what_is_out_of_scope_and_shows_sets(
+    server: ScriptedServer, honed: Honed
+) -> None:
+    response = _answers("refund", "cancel")
+    response.items[0].prediction.out_of_scope = True
+    response.items[1].prediction.prediction_set.extend(["cancel", "refund"])
+    server.on("Inference.Predict", response)
+    lines = honed("predict", "support", "moon", "stop", "--top-k", "2", "--set").out.splitlines()
+    assert any("moon" in line and "refund (out of scope)" in line for line in lines)
+    assert any("p-cancel" in line and line.strip(" │").endswith("cancel, refund") for line in lines)
+    assert server.requests("Inference.Predict")[0].include_set
+
+
 def test_predict_prints_one_json_object(server: ScriptedServer, honed: Honed) -> None:
     server.on("Inference.Predict", _answers("refund"))
     (prediction,) = honed("predict", "support", "money back", "--json").json["predictions"]

@@ -28,7 +28,7 @@ def test_status_shows_what_serves_what_lags_and_what_was_decided(honed: Honed) -
     lines = honed("status").out.splitlines()
     (support,) = [line for line in lines if line.startswith("support")]
     assert [cell.strip() for cell in support.split("│")] == [
-        "support", "3", "40", "1", "2", "0", "running", "gate: refused",
+        "support", "3", "40", "1", "2", "0", "learning", "gate: refused",
     ]  # fmt: skip
     (own,) = [line for line in lines if line.startswith("own")]
     assert "paused, weight 0.25 (evidence 4.2)" in own

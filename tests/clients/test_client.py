@@ -89,6 +89,15 @@ def test_logits_and_embedding_are_plain_floats(server: ScriptedServer, client: C
     assert (request.top_k, request.include_logits, request.include_embedding) == (2, True, True)
 
 
+def test_scope_and_set_are_part_of_the_answer(server: ScriptedServer, client: Client) -> None:
+    item = _answer(out_of_scope_score=-1.5, out_of_scope=True, prediction_set=["refund", "cancel"])
+    server.on("Inference.Predict", inference_pb2.PredictResponse(items=[item]))
+    answer = client.predict("support", "money back", prediction_set=True)
+    assert (answer.out_of_scope_score, answer.out_of_scope) == (-1.5, True)
+    assert answer.prediction_set == ("refund", "cancel")
+    assert server.requests("Inference.Predict")[0].include_set
+
+
 def test_bulk_work_of_a_tenant_says_so(server: ScriptedServer, client: Client) -> None:
     server.on("Inference.Predict", inference_pb2.PredictResponse(items=[_answer()]))
     client.predict("support", "money back")

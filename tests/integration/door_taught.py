@@ -9,8 +9,8 @@ import numpy as np
 from journeys import metric, trainer
 
 from harness import RunningServer, running
-from honed_adapt import messages
 from honed_adapt.head import Head
+from honed_adapt.process import messages
 
 MODEL = "m"
 

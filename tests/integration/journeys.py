@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from harness import ServerProcess
 from honed import Client, Decision, FeedbackAck, FeedbackItem, FeedbackRecord, Model
-from honed_adapt import messages, versions, wire
-from honed_adapt.feedback import text_hash
+from honed_adapt.feedback.log import text_hash
 from honed_adapt.head import Head
-from honed_adapt.lane import Lane, Row
-from honed_adapt.vectors import VectorStore
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.process import messages, wire
+from honed_adapt.storage import versions
+from honed_adapt.storage.vectors import VectorStore
 
 # Batches group texts differently each time, and float32 sums depend on the grouping.
 TOLERANCE = 1e-4
@@ -83,10 +84,10 @@ def teach(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[Feedba
 
 
 def taught(client: Client, model: str, pairs: Pairs, **facts: Any) -> list[FeedbackAck]:
-    """Creates a model and teaches it; returns when what it learned is its version 2."""
+    """Creates a model and teaches it; returns when what it learned is version 2, and settled."""
     client.create_model(model)
     acks = teach(client, model, pairs, **facts)
-    wait_for(client, model, lambda one: one.version == 2)
+    wait_for(client, model, lambda one: one.version == 2 and one.settled, timeout_s=60)
     return acks
 
 
@@ -149,8 +150,8 @@ def held(pid: int) -> Iterator[None]:
 
 
 def caught_up(model: Model) -> bool:
-    """Whether all feedback is learned."""
-    return model.revision >= model.log_position
+    """Whether all feedback is learned, and nothing larger is being made of it."""
+    return model.settled and model.revision >= model.log_position
 
 
 def decisions(client: Client, model: str, kind: str) -> list[tuple[Decision, dict[str, Any]]]:
@@ -194,9 +195,13 @@ def fresh_lane(
     """A lane built anew from what List shows as active and the vectors that are stored."""
     lane = Lane(client.get_model(model).hidden_size, trust=trust)
     lane.rebuild(
-        Row(r.position, text_hash(r.text), r.label, r.submitter, r.weight, vector)
+        Row(
+            r.position, text_hash(r.text), r.label, r.submitter, r.weight, vector,
+            votes=r.kind == "audit" and not r.shares,
+            shares=tuple((one.label, one.share) for one in r.shares),
+        )
         for r, vector in _stored(home, client, model)
-    )
+    )  # fmt: skip
     return lane
 
 
@@ -250,9 +255,13 @@ class Trainer:
         self._socket.connect(str(home / "adapt" / "server.sock"))
         self._socket.sendall(messages.encode(messages.Hello("trainer", os.getpid())))
 
+    def say(self, message: messages.Message) -> None:
+        """Says what nothing is answered to."""
+        self._socket.sendall(messages.encode(message))
+
     def offer(self, message: messages.Candidate | messages.Revision) -> messages.Verdict:
         """Offers a head and returns the verdict."""
-        self._socket.sendall(messages.encode(message))
+        self.say(message)
         verdict = self._heard()
         assert isinstance(verdict, messages.Verdict), verdict
         return verdict

@@ -47,6 +47,7 @@ class World:
     said: dict[str, tuple[str, FeedbackItem]] = field(default_factory=dict)
     deleting: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+    tombstones: set[str] = field(default_factory=set)
     replays: list[tuple[bool, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
@@ -123,10 +124,11 @@ def delete(world: World, client: Client, choose: random.Random) -> None:
     entries = [one for one in client.list_feedback(model) if one.state == "active"]
     chosen = choose.sample(entries, min(len(entries), choose.choice((1, 2))))
     if chosen:
-        keys = {one.idempotency_key for one in chosen}
+        keys, ids = {one.idempotency_key for one in chosen}, [one.feedback_id for one in chosen]
         world.deleting |= keys
-        client.delete(model, [one.feedback_id for one in chosen], requested_by="mix")
+        client.delete(model, ids, requested_by="mix")
         world.deleted |= keys
+        world.tombstones |= set(ids)
 
 
 def go_back(world: World, client: Client, choose: random.Random) -> None:

@@ -20,7 +20,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from honed_adapt.encoder_store import import_encoder
+from honed_adapt.encoders.store import import_encoder
 from honed_adapt.head import Head
 
 HIDDEN = 32

@@ -163,12 +163,29 @@ def _label_table() -> dict[str, tuple[dict[str, Any], str, str | None, str]]:
             ("long", "é" * 129, "over 256 bytes"),
         ]
     }
+    shares = {
+        f"shares-{name}": ({"label": "", "shares": [_share(*one) for one in some]}, *expected)
+        for name, some, *expected in [
+            ("short", [("a", 0.5), ("b", 0.4)], "BAD_SHARES", "shares", "sum to 0.9"),
+            ("long", [("a", 0.5), ("b", 0.50001)], "BAD_SHARES", "shares", "must sum to 1"),
+            ("twice", [("a", 0.5), ("a", 0.5)], "BAD_SHARES", "shares", "names 'a' twice"),
+            ("none", [("a", 1.0), ("b", 0.0)], "BAD_SHARES", "shares[1].share", "0.000001 to 1"),
+            ("minus", [("a", -0.5), ("b", 1.0)], "BAD_SHARES", "shares[0].share", "is -0.5"),
+            ("nan", [("a", float("nan"))], "BAD_SHARES", "shares[0].share", "is nan"),
+            ("many", [(f"l{n}", 1 / 17) for n in range(17)], "BAD_SHARES", "shares", "at most 16"),
+            ("unnamed", [("a", 0.5), ("", 0.5)], "BAD_LABEL", "shares[1].label", "a label name"),
+        ]
+    }
     identifiers = {
         f"{field}-long": ({field: "é" * 65}, "BAD_IDENTIFIER", field, "over 128 bytes")
         for field in ("idempotency_key", "submitter", "prediction_id")
     }
     return {
-        **weights, **times, **labels, **identifiers,
+        **weights, **times, **labels, **shares, **identifiers,
+        "label-and-shares": (
+            {"label": "card", "shares": [_share("cash", 1.0)]},
+            "AMBIGUOUS_LABEL", "shares", "send one of them",
+        ),
         "no-key": ({"idempotency_key": ""}, "MISSING_FIELD", "idempotency_key", "is required"),
         "key-control": ({"idempotency_key": "a\0"}, "BAD_IDENTIFIER", "idempotency_key", "remove"),
         "no-kind": ({"kind": 0}, "MISSING_FIELD", "kind", "must be CORRECTION"),
@@ -177,6 +194,10 @@ def _label_table() -> dict[str, tuple[dict[str, Any], str, str | None, str]]:
         "no-text": ({"text": ""}, "MISSING_FIELD", None, "neither a text nor a prediction_id"),
         "retracts-nothing": ({"kind": 4}, "MISSING_FIELD", "retracts", "is required"),
     }  # fmt: skip
+
+
+def _share(label: str, share: float) -> dict[str, Any]:
+    return {"label": label, "share": share}
 
 
 LABELS = _label_table()
@@ -191,6 +212,10 @@ def test_a_bad_label_names_its_field(wire, fields, reason, field, says):
 def test_a_closed_model_suggests_the_label_that_was_meant(wire):
     error = wire.refused({"label": "crad"}, model=CLOSED)
     Expected("INVALID_ARGUMENT", "UNKNOWN_LABEL", "items[0].label", "mean 'card'?").check(error)
+    shared = {"label": "", "shares": [_share("cash", 0.5), _share("crad", 0.5)]}
+    error = wire.refused(shared, model=CLOSED)
+    at = "items[0].shares[1].label"
+    Expected("INVALID_ARGUMENT", "UNKNOWN_LABEL", at, "mean 'card'?").check(error)
 
 
 def test_a_prediction_id_must_fit_its_model_and_text(wire, client):

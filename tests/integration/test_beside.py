@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from threading import Event
 
 from honed import Client
-from honed_adapt.beside import ServerLine
+from honed_adapt.process.beside import ServerLine
 
 CALLERS = 8
 LONG = "where is the parcel that I ordered " * 10

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 MODEL = "m"
 PAGE = 4096
 STEPS = [*range(12), *range(12, 120, 6)]  # pages of room
-LABELS = [("word", "yes"), ("swap", "no")]
+LABELS = [("swap", "no"), ("word", "yes")]
 
 
 @pytest.fixture(scope="module")

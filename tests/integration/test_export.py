@@ -164,7 +164,7 @@ def test_what_must_not_leave_is_refused(server, client, name, tmp_path):
     client.delete(name, [acks[0].feedback_id])
     assert refusal(version=2) == "CANNOT_EXPORT"
     with held(server.server.adapt_pid), pytest.raises(Unavailable):
-        client.delete(name, [acks[1].feedback_id], timeout_s=0.5)
+        client.delete(name, [acks[1].feedback_id], timeout_s=2)
     assert refusal() == "DELETION_PENDING"
     client.delete(name, [acks[1].feedback_id])
     newest = client.get_model(name).version

@@ -218,7 +218,7 @@ def test_pausing_ends_a_wait_that_is_under_way(server, client, name):
 def test_a_wait_ends_shortly_before_the_deadline(server, client, name):
     taught(client, name, examples(slice(1)))
     with held(server.server.adapt_pid):
-        ack = client.submit(model=name, text=PARCEL, label="lost", wait=True, timeout_s=0.5)
+        ack = client.submit(model=name, text=PARCEL, label="lost", wait=True, timeout_s=2)
         assert not ack.served
         assert ack.served_revision < ack.position
     wait_for(client, name, lambda model: model.revision >= ack.position)

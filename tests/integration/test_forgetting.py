@@ -1,9 +1,12 @@
 """Deletion: influence gone exactly, bytes gone from every file, and a record that is left."""
 
+import asyncio
 import os
 import signal
 import zlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,7 @@ from journeys import (
 
 from harness import running
 from honed import Client, Conflict, HonedError, InvalidRequest, NotFound, Unavailable
+from honed_adapt.feedback.log import FeedbackLog, Selector
 
 BASE = examples(slice(2))
 TEXTS = [text for text, _ in examples(slice(6, 8))]
@@ -108,6 +112,7 @@ def test_a_tombstone_is_left_and_repeating_is_harmless(client, name, word):
     taught(client, name, BASE)
     ids = confide(client, name, word)
     before = client.get_model(name)
+    keys = [r.idempotency_key for r in client.list_feedback(name) if r.feedback_id in ids]
     done = client.delete(name, [*ids[:2], "f0"], requested_by="ada")
     *tombstones, error = done.results
     listed = {r.feedback_id: r for r in client.list_feedback(name)}
@@ -117,6 +122,7 @@ def test_a_tombstone_is_left_and_repeating_is_harmless(client, name, word):
         assert (tombstone.deleted_by, tombstone.deleted_position) == ("ada", done.position)
         assert tombstone.deleted_time > tombstone.recorded_time
         assert tombstone.prediction_id == tombstone.predicted_label == ""
+        assert tombstone.idempotency_key == ""  # it may tell of the text
     assert isinstance(error, NotFound)
     assert error.reason == "UNKNOWN_FEEDBACK"
     assert listed[ids[3]].state == "active"
@@ -128,9 +134,7 @@ def test_a_tombstone_is_left_and_repeating_is_harmless(client, name, word):
     assert again.tainted_versions == ()  # they are marked by now
     assert client.get_model(name).log_position == done.position
     with pytest.raises(Conflict) as caught:
-        client.submit(
-            model=name, text=TEXTS[0], label="track", idempotency_key=tombstones[0].idempotency_key
-        )
+        client.submit(model=name, text=TEXTS[0], label="track", idempotency_key=keys[0])
     assert caught.value.reason == "FEEDBACK_DELETED"
     with pytest.raises(NotFound):
         client.delete(f"{name}-other", ids)
@@ -186,7 +190,7 @@ def test_a_deletion_nobody_carries_out_is_pending_and_can_be_finished(server, cl
     pid = server.server.adapt_pid
     with held(pid):
         with pytest.raises(Unavailable) as caught:
-            client.delete(name, ids, requested_by="ada", timeout_s=0.5)
+            client.delete(name, ids, requested_by="ada", timeout_s=2)
         assert caught.value.reason == "DELETION_PENDING"
         assert caught.value.retry_after_s
         # Erased it is, and on record; only the model that serves has not forgotten yet.
@@ -246,6 +250,45 @@ def test_a_pending_deletion_is_not_undone_by_restarts(tmp_path, word):
             assert same_head(head, fresh_lane(home, client, model).head)
         assert holding(home, [word, *vectors]) == []
         assert [v.version for v in client.list_versions("saved") if v.tainted_position] == [3]
+
+
+def test_a_label_that_comes_while_a_deletion_waits_is_forgotten_with_its_answer(
+    server, client, name, word
+):
+    home, entries = server.config.home, server.server.catalogue.entries
+    taught(client, name, BASE)
+    confide(client, name, word)
+    wait_for(client, name, lambda one: one.settled)
+    answer = client.predict(name, f"one more word of {word}")
+    lock = entries[name].lock
+    server.run(lock.acquire())
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(lambda: client.delete(name, submitter="ada", timeout_s=60))
+        ask_until(lambda: lock._waiters)
+        ack = client.submit(answer, label="moving", submitter="ada")
+        server.run(release(lock))
+        done = deleting.result()
+    assert done.deleted == 5
+    assert client.delete(name, [ack.feedback_id]).deleted == 0
+    assert files_holding(home, word) == []
+
+
+async def release(lock: asyncio.Lock) -> None:
+    lock.release()
+
+
+def test_what_a_crash_left_of_a_deletion_is_erased_at_the_next_start(tmp_path, word):
+    home = tmp_path / "h"
+    with running(home, example=False) as server, server.client() as client:
+        taught(client, "m", BASE)
+        confide(client, "m", word)
+    with closing(FeedbackLog(home / "feedback.sqlite")) as log:  # so far the server came
+        assert log.delete("m", Selector(submitter="ada"), "dpo").result().entries == 4
+    assert any("predictions" in file for file in files_holding(home, word))
+    with running(home, example=False, adapt=False) as server, server.client() as client:
+        assert [file for file in files_holding(home, word) if "sqlite" in file] == []
+        states = {record.state for record in client.list_feedback("m", submitter="ada")}
+        assert states == {"deleted"}
 
 
 def test_a_deleted_model_is_forgotten_and_its_name_stays_taken(server, client, name, word):

@@ -49,24 +49,26 @@ def right(client: Client, model: str) -> int:
     return sum(p.label == label for p, (_, label) in zip(predictions, ANCHORS, strict=True))
 
 
-def test_a_better_candidate_is_promoted_and_the_lane_does_not_undo_it(server, client, name, door):
+def test_the_anchor_set_promotes_nobody_and_the_lane_undoes_no_promotion_by_hand(
+    server, client, name, door
+):
     taught(client, name, [*GOOD, *NONSENSE])
     client.import_anchor(name, ANCHORS)
     head, before = good_head(server, client, name), right(client, name)
     verdict = door.offer(candidate(client, name, head))
-    assert (verdict.outcome, verdict.number) == ("promoted", 3)
-    assert client.get_model(name).version == 3
+    assert (verdict.outcome, verdict.number) == ("candidate", 3)
+    assert "no audit has voted" in verdict.reason
+    assert client.promote(name, 3).version == 3
     expected = answers(client, f"{name}-good", TEXTS)
     assert distance(answers(client, name, TEXTS), expected) < 1e-4
     assert right(client, name) >= before + 10
 
     (*_, (decision, numbers)) = decisions(client, name, "gate")
-    assert (decision.outcome, decision.version, decision.actor) == ("promoted", 3, "gate")
-    assert decision.reason.startswith("better: ")
+    assert (decision.outcome, decision.version, decision.actor) == ("candidate", 3, "gate")
     after = right(client, name)
     assert (numbers["champion_correct"], numbers["candidate_correct"]) == (before, after)
     assert numbers["anchor_wins"] - numbers["anchor_losses"] >= 10
-    assert numbers["e_better"] >= 20
+    assert numbers["e_better"] == 1  # audits alone say that it is better
     *_, two, three = client.list_versions(name)
     assert (two.state, three.state, three.source) == ("retired", "active", "candidate")
     assert three.parent == 2
@@ -90,11 +92,12 @@ def test_a_promoted_candidate_serves_again_after_a_restart(tmp_path):
         head = good_head(server, client, "m")
         client.import_anchor("gated", ANCHORS)
         with trainer(home) as door:
-            assert door.offer(candidate(client, "gated", head)).outcome == "promoted"
-            offered = door.offer(candidate(client, "by-hand", head))
+            for model in ("gated", "by-hand"):
+                offered = door.offer(candidate(client, model, head))
+                assert offered.outcome == "candidate"
+                assert client.promote(model, offered.number).version == 3
         # Without an anchor set nothing shows that it is no worse; a person may decide.
-        assert offered.outcome == "candidate"
-        assert client.promote("by-hand", offered.number).version == 3
+        assert "without an anchor set" in offered.reason
         expected = answers(client, "m-good", TEXTS)
     with running(home, example=False) as server, server.client() as client:
         wait_for(client, "m-good", lambda one: one.adapt_state == "running")
@@ -105,9 +108,9 @@ def test_a_promoted_candidate_serves_again_after_a_restart(tmp_path):
         # The lane of the one is worse by its anchor set; for the other nobody can tell.
         served = [
             client.submit(
-                model=model, text="is it lost", label="lost", wait=True, timeout_s=1
+                model=model, text="is it lost", label="lost", wait=True, timeout_s=patience
             ).served
-            for model in ("gated", "by-hand")
+            for model, patience in (("gated", 1), ("by-hand", 20))
         ]
         assert served == [False, True]
         assert distance(answers(client, "gated", TEXTS), expected) < 1e-4
@@ -153,6 +156,28 @@ def test_a_bad_candidate_is_refused_and_the_running_one_goes_on(
     teach(client, name, [("is it lost", "lost")])
 
 
+def test_what_was_learned_from_a_deleted_label_is_never_a_version(server, client, name, door):
+    """A deletion that comes while a candidate is learned has marked only the versions there are."""
+    first, *_ = taught(client, name, GOOD)
+    offer = candidate(client, name, saved_head(server.config.home, name, 2))
+    client.delete(name, [first.feedback_id])
+    before = client.list_versions(name)
+    verdict = door.offer(offer)
+    assert (verdict.outcome, verdict.number) == ("stale", 0)
+    assert client.list_versions(name) == before
+
+
+def test_a_candidate_that_holds_a_deleted_label_is_not_promoted_by_hand(server, client, name, door):
+    first, *_ = taught(client, name, GOOD)
+    offered = door.offer(candidate(client, name, saved_head(server.config.home, name, 2)))
+    client.delete(name, [first.feedback_id])
+    serving = client.get_model(name).version
+    with pytest.raises(InvalidRequest, match="was learned from feedback deleted") as caught:
+        client.promote(name, offered.number)
+    assert caught.value.reason == "CANNOT_PROMOTE"
+    assert client.get_model(name).version == serving
+
+
 def test_an_identical_candidate_stays_one_and_can_be_promoted_by_hand(server, client, name, door):
     taught(client, name, GOOD)
     client.import_anchor(name, ANCHORS)
@@ -177,16 +202,23 @@ def test_a_candidate_that_first_knows_a_wanted_label_is_promoted(server, client,
     taught(client, f"{name}-more", [*GOOD, ("how do I review a thing", "review")])
     head = saved_head(server.config.home, f"{name}-more", 2)
     verdict = door.offer(candidate(client, name, head))
-    assert verdict.outcome == "promoted"
+    assert (verdict.outcome, verdict.number) == ("promoted", 3)
     assert "'review'" in verdict.reason
-    assert "review" in client.get_model(name).labels
+    model = wait_for(client, name, lambda model: model.trial is not None)
+    assert (model.version, model.trial.stage, model.trial.version) == (3, "watch", 2)
+    assert "review" in model.labels
+    (*_, (decision, numbers)) = decisions(client, name, "gate")
+    assert (decision.outcome, decision.version, decision.actor) == ("promoted", 3, "gate")
+    assert "detectable" not in numbers
+    assert numbers["anchor_detectable"] > 0
 
 
 def test_no_candidate_is_promoted_while_learning_is_paused(server, client, name, door):
     """After a rollback a person decides what serves."""
-    taught(client, name, [*GOOD, *NONSENSE])
-    client.import_anchor(name, ANCHORS)
-    head = good_head(server, client, name)
+    taught(client, name, GOOD)
+    client.import_anchor(name, [*ANCHORS, ("I want to leave a review", "review")])
+    taught(client, f"{name}-more", [*GOOD, ("how do I review a thing", "review")])
+    head = saved_head(server.config.home, f"{name}-more", 2)
     client.pause(name)
     verdict = door.offer(candidate(client, name, head))
     assert verdict.outcome == "candidate"
@@ -194,8 +226,8 @@ def test_no_candidate_is_promoted_while_learning_is_paused(server, client, name,
     assert client.get_model(name).version == 2
     promoted = client.promote(name, verdict.number)
     assert (promoted.version, promoted.adaptation_paused) == (3, True)
-    expected = answers(client, f"{name}-good", TEXTS)
-    teach(client, f"{name}-good", [("is it lost", "track")])  # the adapt process has been there
+    expected = answers(client, f"{name}-more", TEXTS)
+    teach(client, f"{name}-more", [("is it lost", "track")])  # the adapt process has been there
     assert distance(answers(client, name, TEXTS), expected) < 1e-4
 
 

@@ -16,12 +16,14 @@ from journeys import (
     taught,
     teach,
     trainer,
+    wait_for,
 )
 
 from harness import RunningServer
-from honed_adapt import wire
 from honed_adapt.head import Head
-from honed_adapt.messages import Candidate, Hello, Revision, encode
+from honed_adapt.process import wire
+from honed_adapt.process.findings import Grown
+from honed_adapt.process.messages import Candidate, Hello, Revision, encode
 
 GOOD = examples(slice(3))
 TEXTS = [text for text, _ in examples(slice(4, 6))]
@@ -109,6 +111,31 @@ def test_a_revision_of_another_epoch_or_of_the_past_is_refused(server, client, n
         assert verdict.outcome == "refused"
         assert why in verdict.reason
     assert distance(answers(client, name, TEXTS), before) < 1e-4
+
+
+def test_a_position_to_grow_at_is_made_only_where_growth_may_serve(server, client, name, door):
+    taught(client, name, GOOD)
+    head = saved_head(server.config.home, name, 2)
+
+    def position_after_asking(epoch: int) -> int:
+        door.say(Grown(name, epoch))
+        door.offer(Revision(name, 99, 0, head, 45, 0, 0, 0))  # what is heard is heard in order
+        return client.get_model(name).log_position
+
+    last = client.get_model(name).log_position
+    assert position_after_asking(99) == last
+    grown = position_after_asking(1)
+    assert grown > last
+    assert wait_for(client, name, lambda model: model.settled).revision == grown
+    client.pause(name)  # epoch 2
+    assert position_after_asking(2) == grown
+    client.resume(name)
+    settled = wait_for(client, name, lambda model: model.settled)
+    candidate_number = door.offer(candidate(client, name, head)).number
+    client.promote(name, candidate_number)  # epoch 4
+    held = wait_for(client, name, lambda model: model.settled)
+    assert (held.version, held.revision) == (candidate_number, settled.revision)
+    assert position_after_asking(4) == settled.log_position
 
 
 @pytest.mark.parametrize("damage", ["torn", "checksum", "nonsense", "unknown", "endless"])

@@ -9,6 +9,7 @@ from journeys import (
     TOLERANCE,
     answers,
     candidate,
+    caught_up,
     decisions,
     distance,
     examples,
@@ -21,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import running
 from honed import Client, Unavailable
-from honed_adapt.encoder_store import default_source
+from honed_adapt.encoders.store import default_source
 
 SWAPPED = {"price": "stock", "stock": "price"}
 AUDITS = examples(slice(6))
@@ -64,7 +65,7 @@ def test_audits_raise_the_weight_on_the_record(server, client, name, folder):
     client.import_model(name, folder)
     before = right(client, name)
     teach(client, name, AUDITS)
-    model = client.get_model(name)
+    model = wait_for(client, name, caught_up, timeout_s=60)
     assert model.learned_weight > 0
     assert model.learned_evidence > 3
     assert before < len(TEXTS) - 10 < right(client, name)
@@ -81,7 +82,7 @@ def test_corrections_alone_do_not(server, client, name, folder):
     client.import_model(name, folder)
     before = answers(client, name, TEXTS)
     teach(client, name, AUDITS, kind="correction")
-    model = client.get_model(name)
+    model = wait_for(client, name, caught_up, timeout_s=60)
     assert model.revision == model.log_position
     assert (model.learned_weight, model.version) == (0, 1)
     assert decisions(client, name, "evidence") == []
@@ -109,7 +110,7 @@ def test_rolling_back_to_version_1_serves_the_own_head(server, client, name, fol
     client.import_model(name, folder)
     before = answers(client, name, TEXTS)
     teach(client, name, AUDITS)
-    weight = client.get_model(name).learned_weight
+    weight = wait_for(client, name, caught_up, timeout_s=60).learned_weight
     assert weight > 0
     client.promote(name)
     client.rollback(name, 1)
@@ -118,8 +119,7 @@ def test_rolling_back_to_version_1_serves_the_own_head(server, client, name, fol
     assert (model.suspect_from, model.suspect_to) == (1, model.log_position)
     assert distance(answers(client, name, TEXTS), before) < TOLERANCE
     client.resume(name)
-    wait_for(client, name, lambda one: one.revision >= one.log_position)
-    assert client.get_model(name).learned_weight == weight
+    assert wait_for(client, name, caught_up, timeout_s=60).learned_weight == weight
 
 
 def test_while_the_adapt_process_is_down(tmp_path, folder):
@@ -129,7 +129,8 @@ def test_while_the_adapt_process_is_down(tmp_path, folder):
         client.import_model("m", folder)
         own = answers(client, "m", TEXTS)
         ids = [ack.feedback_id for ack in teach(client, "m", AUDITS)]
-        learned, before = answers(client, "m", TEXTS), client.get_model("m")
+        before = wait_for(client, "m", caught_up, timeout_s=60)
+        learned = answers(client, "m", TEXTS)
     with running(home, example=False, adapt=False) as server, server.client() as client:
         now = client.get_model("m")
         assert (now.version, now.revision) == (2, before.revision)
@@ -148,6 +149,7 @@ def test_a_candidate_on_another_encoder_leaves_the_own_head_behind(server, clien
     client.import_model(name, folder)
     client.create_model(f"{name}-b")
     teach(client, f"{name}-b", AUDITS)
+    wait_for(client, f"{name}-b", caught_up, timeout_s=60)
     client.promote(f"{name}-b")
     offer = candidate(client, f"{name}-b", saved_head(server.config.home, f"{name}-b", 2))
     with trainer(server.config.home) as door:
@@ -167,6 +169,7 @@ def test_a_damaged_own_head_ends_the_learning_of_its_model_alone(tmp_path, folde
     with running(home, example=False) as server, server.client() as client:
         client.import_model("m", folder)
         teach(client, "m", AUDITS)
+        wait_for(client, "m", caught_up, timeout_s=60)
         learned = answers(client, "m", TEXTS)
     (home / "models" / "m" / "versions" / "1" / "head.safetensors").write_bytes(b"")
     with running(home, example=False, ready_ms=0) as server, server.client() as client:

@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from journeys import decisions
+from journeys import candidate, decisions, saved_head, trainer
 
 from checkpoints import save_encoder
 from harness import RunningServer, running
 from honed import Client, FeedbackItem, Prediction
+from honed_adapt.encoders.store import import_encoder
+from honed_adapt.process import messages
 
 CLASSES = ("card", "loan", "branch", "rate")
 LABELS = 1200
@@ -20,7 +23,9 @@ def labels() -> list[FeedbackItem]:
     """Short texts of classes that are easily told apart, all different."""
     words = random.Random(0)
     return [
-        FeedbackItem(text=f"{name} {name} {words.random():.9f}", label=name, submitter="test")
+        FeedbackItem(
+            text=f"{name} {name} {name} {words.random():.6f}", label=name, submitter="test"
+        )
         for name in (CLASSES[n % len(CLASSES)] for n in range(LABELS))
     ]
 
@@ -77,6 +82,22 @@ def test_old_answers_in_integers_can_be_recomputed(server: RunningServer) -> Non
             again = client.replay(old.prediction_id)
             assert again.matches
             assert again.label == old.label
+
+
+def test_a_fine_tuned_encoder_costs_no_more_than_the_one_that_serves_in_integers(
+    server: RunningServer, home: Path, tmp_path: Path
+) -> None:
+    """Each begins in float32, so that it would look slower for good than what has moved on."""
+    tuned = import_encoder(save_encoder(tmp_path, seed=3), home)
+    with server.client() as client, trainer(home) as door:
+        now = client.get_model("m")
+        door.offer(messages.Integers("m", now.encoder_digest, LABELS, 240, changed=0.0, lost=0.0))
+        assert client.get_model("m").precision == "int8"
+        offer = candidate(client, "m", saved_head(home, "m", now.version))
+        verdict = door.offer(replace(offer, encoder_digest=tuned))
+        assert "times as long" not in verdict.reason
+        (*_, (_, numbers)) = decisions(client, "m", "gate")
+        assert numbers["encode_ratio"] == 1
 
 
 def test_models_in_both_precisions_answer_at_the_same_time(server: RunningServer) -> None:

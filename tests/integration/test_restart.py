@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
+from time import sleep
 
 import psutil
 import pytest
@@ -64,7 +65,7 @@ def test_labels_acknowledged_before_kill_9_are_all_there_and_learned_once(tmp_pa
     """The adapt process is held still, so that nothing of it was learned when the server dies."""
     home, pairs = tmp_path / "h", examples(slice(3))
     with serving(home) as server, server.client() as client:
-        taught(client, "m", examples(slice(3, 5)))
+        taught(client, "m", examples(slice(3, 4)))
         (adapt,) = psutil.Process(server.process.pid).children()
         with held(adapt.pid):
             acks = [
@@ -81,7 +82,7 @@ def test_labels_acknowledged_before_kill_9_are_all_there_and_learned_once(tmp_pa
             "m", [FeedbackItem(text, label, idempotency_key=text) for text, label in pairs]
         )
         assert all(ack.already_recorded for ack in again)
-        taught(client, "fresh", [*examples(slice(3, 5)), *pairs])
+        taught(client, "fresh", [*examples(slice(3, 4)), *pairs])
         assert distance(answers(client, "m", TEXTS), answers(client, "fresh", TEXTS)) < 1e-4
 
 
@@ -97,6 +98,7 @@ def test_kill_9_of_the_adapt_process_stops_only_learning(server, client, name):
                     seen.append(other.predict(name, TEXTS[0]))
                 except HonedError as error:
                     seen.append(error)
+                sleep(0.01)  # learning has what serving and other tests leave
 
     asker = Thread(target=ask)
     asker.start()
@@ -139,7 +141,7 @@ def test_without_an_adapt_process_the_saved_version_serves(tmp_path):
     with running(home, example=False, adapt=False) as server, server.client() as client:
         assert distance(answers(client, "m", TEXTS), before) < 1e-4
         assert client.get_model("m").adapt_state == "down"
-        ack = client.submit(model="m", text="is it lost", label="lost", wait=True, timeout_s=0.3)
+        ack = client.submit(model="m", text="is it lost", label="lost", wait=True, timeout_s=2)
         assert not ack.served
         lagging = client.get_model("m")
         assert (lagging.version, lagging.revision) == (model.version, model.revision)

@@ -21,7 +21,7 @@ from journeys import (
 
 from harness import running
 from honed import InvalidRequest, NotFound
-from honed_adapt.messages import Candidate
+from honed_adapt.process.messages import Candidate
 
 TEXTS = [text for text, _ in examples(slice(6, 8))]
 GOOD = examples(slice(2))
@@ -37,6 +37,7 @@ def poisoned(client, model):
     teach(client, model, BAD[:12], submitter="vandal")
     teach(client, model, MORE, submitter="ada")
     teach(client, model, BAD[12:], submitter="vandal")
+    wait_for(client, model, caught_up, timeout_s=60)
     client.promote(model)
     bad = answers(client, model, TEXTS)
     assert distance(good, bad) > 0.5

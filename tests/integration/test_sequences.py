@@ -14,13 +14,22 @@ from journeys import caught_up, examples, fresh_lane, logit_error, wait_for
 
 from harness import RunningServer
 from honed import Client, FeedbackItem, InvalidRequest
-from honed_adapt import messages
-from honed_adapt.encoder_store import default_source, import_encoder
-from honed_adapt.feedback import FeedbackLog, FeedbackReader, Kind, NewFeedback, State, text_hash
-from honed_adapt.lane import Lane, Row
-from honed_adapt.loop import AdaptLoop, Encode
-from honed_adapt.vectors import VectorStore
-from honed_server.adapt_main import load_head, make_encode
+from honed_adapt.encoders.store import default_source, import_encoder
+from honed_adapt.feedback.log import (
+    FeedbackLog,
+    FeedbackReader,
+    Kind,
+    NewFeedback,
+    Selector,
+    State,
+    text_hash,
+)
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.process import messages
+from honed_adapt.process.learner import Encode
+from honed_adapt.process.loop import AdaptLoop
+from honed_adapt.storage.vectors import VectorStore
+from honed_server.learning.adapt_main import load_head, make_encode
 
 TEXTS = [text for text, _ in examples(slice(2))[::2]]
 ASKED = [text for text, _ in examples(slice(6, 7))]
@@ -147,25 +156,29 @@ class Learning:
 
     def start(self) -> None:
         """A new adapt process: all that it keeps between two lives is on disk."""
-        self._said: list[messages.Message] = []
+        self._said: list[messages.Revision] = []
         self.loop = AdaptLoop(
             self._reader,
             self._vectors,
             make_encode=lambda _digest: self._encode,
             load_head=partial(load_head, self._home),
-            send=self._said.append,
+            send=self._hear,
             guard_items=2,
             trust=TRUST,
         )
         self.loop.hear(messages.Models((self._state,)))
         self.work()
 
+    def _hear(self, message: messages.Message) -> None:
+        if not isinstance(message, messages.Deleted):  # which another thread says, at any time
+            assert isinstance(message, messages.Revision)
+            self._said.append(message)
+
     def work(self) -> None:
         self.loop.hear(messages.Wake(self.log.last_position("m")))
         while self.loop.busy:
             self.loop.step()
             for offer in self._said:
-                assert isinstance(offer, messages.Revision)
                 verdict = messages.Verdict("m", offer.revision, "accepted", "serves")
                 self.loop.hear(verdict)
             self._said.clear()
@@ -178,7 +191,7 @@ class Learning:
         elif records:
             record = records[step.which % len(records)]
             if step.deletes:
-                self.log.delete("m", [record.feedback_id], "ada").result()
+                self.log.delete("m", Selector([record.feedback_id]), "ada").result()
             elif record.kind is not Kind.RETRACTION and record.state is not State.DELETED:
                 self._submit(number, Kind.RETRACTION, None, record.feedback_id)
 

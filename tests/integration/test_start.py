@@ -17,7 +17,7 @@ from honed_server.home import StartError
 
 pytestmark = pytest.mark.timeout(120)
 
-LABELS = [("word", "yes"), ("swap", "no")]
+LABELS = [("swap", "no"), ("word", "yes")]
 
 
 def refused(*flags: str, **environment: str) -> str:
@@ -218,8 +218,9 @@ def test_a_model_whose_only_version_is_damaged_serves_again_once_it_is_restored(
 
 def test_labels_outlive_the_loss_of_all_that_can_be_rebuilt(home, encoder):
     """Only feedback, registry, versions and encoders are needed (docs/operations.md)."""
-    for file in [*home.glob("predictions.sqlite*"), *(home / "adapt").iterdir()]:
+    for file in home.glob("predictions.sqlite*"):
         file.unlink()
+    shutil.rmtree(home / "adapt")
     with running(home, example=False, encoder=encoder) as server, server.client() as client:
         wait_for(client, "m", caught_up)
         assert client.predict("m", "word").label == "yes"

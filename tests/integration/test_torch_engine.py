@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from journeys import answers, distance, examples, taught, teach
 
 from checkpoints import save_classifier
@@ -25,14 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[RunningServer]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # they spin for each other
     home, on = tmp_path_factory.mktemp("torch"), torch_device([Direct], ["fp32"], 256)
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("TRITON_INTERPRET", raising=False)  # a thousand times as slow
         with running(home, on, example=False, encoder=folder) as server:
             yield server
-    torch.set_num_threads(threads)
 
 
 def test_answers_are_those_of_the_cpu_engine(

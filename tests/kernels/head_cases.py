@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from honed_kernels.fourier import GRID, Fourier, Projection
 from honed_kernels.head import HeadWeights
 from honed_kernels.memory import Dense
 from honed_kernels.ops.grouped_head import Scores
@@ -64,7 +66,7 @@ def stacked(scores: Scores) -> list[Tensor]:
 
 @cache
 def mixed() -> tuple[HeadTable, Tensor, Tensor]:
-    """37 rows: full and partial tiles of one head between rows of others."""
+    """37 rows: full and partial tiles of one head between rows of others, with dense layers."""
     random = np.random.default_rng(4)
     table = made_table(max_labels=70, dtype=torch.float16, front=6)
     layer = weights(random, 6, HIDDEN)
@@ -72,3 +74,22 @@ def mixed() -> tuple[HeadTable, Tensor, Tensor]:
     add(table, weights(random, 3, HIDDEN), activation="sigmoid")
     add(table, weights(random, 70, 6), front=Dense(layer.weight, layer.bias, "gelu"))
     return table, *batch(*([0] * 12 + [1, 2, -1, 0] * 6 + [2]))
+
+
+def projection(random: np.random.Generator, count: int) -> Projection:
+    steps = np.rint(random.standard_normal((HIDDEN, count)).clip(-7, 7) / GRID)
+    return Projection(steps * GRID, random.uniform(0, 2 * math.pi, count))
+
+
+@cache
+def mixed_features() -> tuple[HeadTable, Tensor, Tensor]:
+    """70 rows, more than one program of the layer makes: heads behind random features and not."""
+    random = np.random.default_rng(5)
+    shared = projection(random, 70)
+    table = made_table(max_labels=70, dtype=torch.float32, front=shared)
+    for labels, count, width in ((70, 70, 5.0), (3, 9, 20.0)):
+        features = Fourier(shared, count, width)
+        add(table, replace(weights(random, labels, HIDDEN + count), features=features))
+    add(table, weights(random, 40, HIDDEN), activation="sigmoid")
+    add(table, weights(random, 5, 30), front="cosine")
+    return table, *batch(*([0] * 20 + [1, 2, -1, 3, 0] * 10))

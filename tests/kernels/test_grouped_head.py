@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from head_cases import HIDDEN, add, batch, made_table, mixed, stacked, surrounded, weights
+from head_cases import (
+    HIDDEN,
+    add,
+    batch,
+    made_table,
+    mixed,
+    mixed_features,
+    projection,
+    stacked,
+    surrounded,
+    weights,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from honed_kernels.bank import Bank
+from honed_kernels.fourier import Fourier
 from honed_kernels.head import HeadWeights
+from honed_kernels.head import grouped_head as numpy_path
 from honed_kernels.memory import Cosine, Dense
 from honed_kernels.ops.grouped_head import Scores, grouped_head
 from honed_kernels.reference.heads import grouped_head_in_memory
 from honed_kernels.status import NO_HEAD
+from honed_kernels.table import HeadTable
 
 
 def assert_as_exact_as_pytorch(pooled: Tensor, head_id: Tensor, bank: Bank, got: Scores) -> None:
@@ -76,9 +91,9 @@ def test_other_widths(hidden: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_cosine_layer_is_shared_by_heads_that_read_more_or_less_of_it(dtype: torch.dtype) -> None:
     random = np.random.default_rng(2)
-    projection = random.standard_normal((HIDDEN, 130)).astype(np.float32)
+    matrix = random.standard_normal((HIDDEN, 130)).astype(np.float32)
     phase = random.uniform(0, 2 * math.pi, 130).astype(np.float32)
-    table = made_table(max_labels=40, dtype=dtype, front=Cosine(projection, phase))
+    table = made_table(max_labels=40, dtype=dtype, front=Cosine(matrix, phase))
     models = [
         add(table, weights(random, 33, 130), front="cosine"),
         add(table, weights(random, 7, 50), front="cosine", activation="sigmoid"),
@@ -89,20 +104,48 @@ def test_cosine_layer_is_shared_by_heads_that_read_more_or_less_of_it(dtype: tor
     assert_as_exact_as_pytorch(pooled, head_id, table.bank, got)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_features_are_read_behind_the_vector(dtype: torch.dtype) -> None:
+    """Heads of one projection with other widths and counts, beside all kinds that share it."""
+    random = np.random.default_rng(12)
+    shared = projection(random, 130)
+    table = made_table(max_labels=40, dtype=dtype, front=shared)
+    heads = [
+        replace(weights(random, labels, HIDDEN + count), features=Fourier(shared, count, width))
+        for labels, count, width in ((33, 130, 5.0), (40, 64, 20.0), (1, 1, 3.0))
+    ]
+    models = [
+        *(add(table, head) for head in heads),
+        add(table, heads[0], activation="sigmoid"),
+        add(table, weights(random, 7, 50), front="cosine"),
+        add(table, weights(random, 40, HIDDEN)),
+    ]
+    pooled, head_id = batch(*models, -1, *models)
+    got = grouped_head(pooled, head_id, table.bank, top_k=3, logits=True)
+    assert_as_exact_as_pytorch(pooled, head_id, table.bank, got)
+    want = numpy_path(pooled[:3].numpy(), np.arange(3), heads, logits=True)
+    assert got.logits is not None
+    for row, (head, logits) in enumerate(zip(heads, want.logits or [], strict=True)):
+        allowed = {torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 0.2}[dtype]
+        found = got.logits[row, : len(head.bias)].numpy()
+        np.testing.assert_allclose(found, logits, atol=allowed, rtol=0)
+        np.testing.assert_allclose(got.energy[row], want.energy[row], atol=allowed, rtol=0)
+
+
 def test_cosine_of_great_arguments() -> None:
-    projection = np.ones((1, 1), np.float32)
+    matrix = np.ones((1, 1), np.float32)
     table = made_table(
         max_labels=1,
         hidden=1,
         dtype=torch.float32,
-        front=Cosine(projection, np.zeros(1, np.float32)),
+        front=Cosine(matrix, np.zeros(1, np.float32)),
     )
     one = HeadWeights(np.full((1, 1), math.sqrt(0.5), np.float32), np.zeros(1, np.float32))
     model = add(table, one, front="cosine")
     x = torch.linspace(-2_000, 2_000, 40)[:, None]
     got = grouped_head(x, torch.full((40,), model, dtype=torch.int32), table.bank, logits=True)
     assert got.logits is not None
-    assert (got.logits - x.double().cos()).abs().max() < 1e-6
+    assert (got.logits[:, :1] - x.double().cos()).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -119,10 +162,16 @@ def test_dense_layers_are_each_heads_own(dtype: torch.dtype) -> None:
     assert_as_exact_as_pytorch(pooled, head_id, table.bank, got)
 
 
+# The second is what the server has.
+@pytest.mark.parametrize("case", [mixed, mixed_features], ids=["dense-fp16", "features-fp32"])
 @settings(max_examples=3, derandomize=True, deadline=None, database=None)
-@given(order=st.permutations(range(37)), cut=st.integers(1, 36))
-def test_no_bit_depends_on_the_batch(order: list[int], cut: int) -> None:
-    table, pooled, head_id = mixed()
+@given(data=st.data())
+def test_no_bit_depends_on_the_batch(
+    case: Callable[[], tuple[HeadTable, Tensor, Tensor]], data: st.DataObject
+) -> None:
+    table, pooled, head_id = case()
+    order = data.draw(st.permutations(range(len(pooled))))
+    cut = data.draw(st.integers(1, len(pooled) - 1))
     want = stacked(grouped_head(pooled, head_id, table.bank, top_k=4, logits=True))
     for rows in (order[:cut], order[cut:]):
         part = surrounded(pooled[rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +14,8 @@ from head_cases import add, batch, made_table, mixed, stacked, weights
 from mutants import assert_caught
 from torch import Tensor
 
+from honed_kernels.fourier import Fourier, Projection
 from honed_kernels.head import HeadWeights
-from honed_kernels.memory import Cosine
 from honed_kernels.ops.grouped_head import grouped_head
 from honed_kernels.reference.heads import grouped_head_in_memory
 from honed_kernels.status import NOT_FINITE
@@ -87,7 +88,7 @@ def test_equal_logits_come_in_label_order(top_k: int) -> None:
 def test_writes_nothing_round_its_outputs() -> None:
     table, pooled, head_id = mixed()
     rows, room = len(pooled), 64
-    shapes = ((rows, 3), (rows, 3), (3, rows), (rows,), (rows,), (rows, 70))
+    shapes = ((rows, 3), (rows, 3), (3, rows), (rows,), (rows,), (rows, 80))
     types = (torch.int32, torch.float32, torch.float32, torch.int32, torch.int64, torch.float32)
     wide = [
         torch.full((2 * room + math.prod(shape),), 77, dtype=dtype)
@@ -111,7 +112,7 @@ def test_no_rows() -> None:
         (3, 0),
         (0,),
         (0,),
-        (0, 70),
+        (0, 80),
     ]
 
 
@@ -158,16 +159,17 @@ def test_refuses_what_does_not_fit(
 
 
 def agrees(module: ModuleType) -> None:
-    """Three heads, one of two blocks of labels, one behind the cosine layer, through `launch`."""
+    """Four heads, one of two blocks of labels, two behind the cosine layer, through `launch`."""
     random = np.random.default_rng(7)
-    front = Cosine(np.ones((2, 3), np.float32), np.ones(3, np.float32))
+    front = Projection(np.ones((2, 3)), np.ones(3))
     table = made_table(max_labels=150, hidden=2, dtype=torch.float32, front=front)
     models = [
         add(table, weights(random, 150, 2)),
         add(table, weights(random, 3, 3), front="cosine"),
         add(table, weights(random, 3, 2), activation="sigmoid"),
+        add(table, replace(weights(random, 3, 4), features=Fourier(front, 2, 0.5))),
     ]
-    pooled, head_id = batch(*models, models[0], hidden=2)
+    pooled, head_id = batch(*models[:3], models[0], models[3], hidden=2)
     memory = table.bank.memory
     want = grouped_head_in_memory(pooled.double(), head_id, memory, 5, True)
     out = tuple((one.float() if one.is_floating_point() else one).clone().zero_() for one in want)
@@ -181,7 +183,7 @@ def agrees(module: ModuleType) -> None:
     ("old", "new"),
     [
         ("tl.where(named[None, :], keys_of(z, label), NO_KEY)", "keys_of(z, label)"),  # the mask
-        ("z = z * scale + tl.load", "z = z + tl.load"),  # the factor of the cosine layer
+        ("tl.where(front == COSINE, made_before, 0)", "0"),  # the vector before the cosines
         ("tl.float32, bitcast=True)\n", "tl.float32, bitcast=True) * 0 + 1\n"),  # the temperature
         ("high, before, total, moment", "high, high, total, moment"),  # sums of earlier blocks
         ("+ ACTIVATION) == SIGMOID", "+ ACTIVATION) != SIGMOID"),

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from honed_adapt.instant import Shrinkage, Solution, Sums, data_prior, solve
+from honed_adapt.instant.discriminant import Shrinkage, Solution, Sums, data_prior, solve
 from honed_kernels.head import grouped_head
+from honed_kernels.ops.grouped_head import grouped_head as on_tensors
 from honed_kernels.ops.lda_scores import lda_head, moments, whiten, whiten_precision
 from honed_kernels.ops.rank_update import rank_update
 from honed_kernels.reference.lda_scores import discriminant
+from honed_kernels.table import HeadTable
 
 
 def learned(shrinkage: Shrinkage) -> tuple[Solution, tuple[Tensor, Tensor, Tensor]]:
@@ -76,6 +78,16 @@ def test_the_head_gives_the_posterior(prior: list[float] | None) -> None:
     for row in range(5):
         found = got.probabilities[row][np.argsort(got.indices[row])]
         np.testing.assert_allclose(found, want[row], rtol=1e-4, atol=1e-6)
+    # And as it is served on a GPU: from device memory, by the kernel.
+    table = HeadTable(20, models=2, slots=2, max_labels=3, device="cpu", dtype=torch.float32)
+    model = table.open()
+    table.publish(model, table.put(head, version=1))
+    scores = on_tensors(
+        vectors[:5].contiguous(), torch.full((5,), model, dtype=torch.int32), table.bank, top_k=3
+    )
+    assert not scores.status.any()
+    found = scores.probabilities.gather(1, scores.ids.argsort(1)).numpy()
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
 
 
 def test_refuses_what_does_not_fit() -> None:

@@ -20,7 +20,13 @@ from torch import Tensor
 
 from honed_kernels.ops.linear_cross_entropy import linear_cross_entropy
 from honed_kernels.reference.linear_cross_entropy import Objective
-from honed_kernels.triton_kernels import cross_entropy, cross_entropy_sums, cross_entropy_tile
+from honed_kernels.triton_kernels import (
+    cross_entropy,
+    cross_entropy_plan,
+    cross_entropy_products,
+    cross_entropy_sums,
+    cross_entropy_tile,
+)
 from honed_kernels.triton_kernels import linear_cross_entropy as launches
 from honed_kernels.triton_kernels.cross_entropy_plan import Forward, Step, allocate
 
@@ -175,16 +181,16 @@ def test_every_combination_on_the_kernels(reduction: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "hidden", "labels", "dtype", "chosen", "reduction"),
     [
-        (33, 130, 32, BF16, (), "mean"),  # a full tile of labels, a third of columns, one row more
+        (33, 130, 32, BF16, (), "mean"),  # a full tile of labels, columns and rows past a tile
         (17, 64, 40, FP16, ("smooth", "class"), "mean"),  # columns fill their tile: no masks
         (18, 40, 77, BF16, ("soft", "teach", "row"), "sum"),  # the tile of 128 labels
-        (16, 48, 150, FP32, ("teach",), "mean"),  # the widest tile
+        (16, 48, 150, BF16, ("smooth",), "mean"),  # the widest tile
         (5, 7, 1, FP32, ("teach",), "mean"),  # one label: no loss but the rounding
         (1, 33, 2, FP16, (), "sum"),  # one row, with any stride
-        (530, 8, 3, FP32, ("row",), "mean"),  # more tiles of rows than groups, and blocks of losses
+        (70, 8, 3, FP32, ("row",), "mean"),  # several tiles of rows
         (19, 40, 20, BF16, ("teach", "row"), "none"),  # logits made again, in one tile
-        (17, 24, 260, FP32, ("class", "smooth"), "mean"),  # several tiles, one launch
-        (20, 40, 1030, FP16, ("teach", "soft"), "mean"),  # two launches; split sums, merged
+        (17, 24, 260, FP32, ("class", "smooth"), "mean"),  # several tiles, merged
+        (20, 40, 1030, FP16, ("teach", "soft"), "mean"),  # the gradient of x in partial sums
         (70, 40, 1030, BF16, ("class",), "none"),  # and two tiles of rows
     ],
 )
@@ -201,6 +207,25 @@ def test_agrees_with_pytorch(
     if rows == 1:
         given.target.fill_(1)
     assert_as_exact_as_pytorch(given, solve(given))
+
+
+def cut_small(patch: pytest.MonkeyPatch) -> None:
+    """Cut small problems into as many pieces as large ones."""
+    patch.setattr(launches, "FINISH_BLOCK", 16)
+    patch.setattr(cross_entropy_plan, "_ROOM", 1)
+    patch.setattr(cross_entropy_plan, "_ROWS_A_SPLIT", 8)
+
+
+@pytest.mark.parametrize(("labels", "reduction"), [(5, "mean"), (260, "none"), (1030, "sum")])
+def test_a_row_does_not_depend_on_the_cut(
+    labels: int, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = problem(18, 8, labels, FP32, ("smooth", "row"), reduction)
+    whole = solve(given)
+    cut_small(monkeypatch)
+    pieces = solve(given)
+    assert torch.equal(pieces[1], whole[1])
+    torch.testing.assert_close(pieces, whole)
 
 
 def test_equals_the_linear_cross_entropy_of_pytorch() -> None:
@@ -407,12 +432,36 @@ def test_the_registered_op_keeps_its_promises(dtype: torch.dtype, labels: int) -
     )
 
 
+@pytest.mark.parametrize(
+    ("dtype", "labels", "reduction", "needed"),
+    [
+        (FP32, 5, "mean", (True, True)),
+        (FP32, 270, "none", (True, False)),
+        (FP64, 5, "mean", (False, True)),
+    ],
+)
+def test_its_gradient_is_an_op_that_keeps_its_promises(
+    dtype: torch.dtype, labels: int, reduction: str, needed: tuple[bool, bool]
+) -> None:
+    """It has no gradient of its own: the inputs here ask for none."""
+    given = problem(5, 4, labels, dtype, ("teach", "class"), reduction)
+    x, weight, bias = (tensor.clone() for tensor in given.head)
+    teacher, price = given.options["teacher_logits"], given.options["class_weight"].clone()
+    numbers = (0.1, -100, 0.7, 2.5, reduction, *needed)
+    arguments = (x, weight, bias, given.target, price, None, teacher, *numbers)
+    loss, *kept = torch.ops.honed.linear_cross_entropy(*arguments)
+    upstream = given.upstream.to(loss.dtype)
+    torch.library.opcheck(
+        torch.ops.honed.linear_cross_entropy_backward.default, (upstream, *arguments, kept)
+    )
+
+
 def test_has_no_second_derivative() -> None:
     given = problem(3, 4, 5)
     x = given.head[0].detach().requires_grad_()
     loss = linear_cross_entropy(x, given.head[1], given.head[2], given.target)
     (grad,) = torch.autograd.grad(loss, x, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(RuntimeError, match="differentiated twice"):
         grad.sum().backward()
 
 
@@ -455,7 +504,8 @@ def check(*chosen: str, rows: int = 18, labels: int = 5) -> Callable[[ModuleType
 
     def agrees(module: ModuleType) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            for user in (cross_entropy, cross_entropy_sums, launches):
+            cut_small(patch)
+            for user in (cross_entropy, cross_entropy_products, cross_entropy_sums, launches):
                 for name, value in vars(module).items():
                     if hasattr(user, name) and hasattr(value, "fn"):
                         patch.setattr(user, name, value)
@@ -465,20 +515,22 @@ def check(*chosen: str, rows: int = 18, labels: int = 5) -> Callable[[ModuleType
     return agrees
 
 
-TILE, MATRIX, SUMS = cross_entropy_tile, cross_entropy, cross_entropy_sums
+TILE, MATRIX = cross_entropy_tile, cross_entropy
+PRODUCTS, SUMS = cross_entropy_products, cross_entropy_sums
 
 
 @pytest.mark.parametrize(
     ("module", "old", "new", "agrees"),
     [
         (TILE, "real = labels < num_labels", "real = labels <= num_labels", check()),
-        (TILE, "goal += smoothing / num_labels", "goal += 0.0", check("smooth")),
+        (TILE, "spread = price * (smoothing / num_labels)", "spread = 0 * price", check("smooth")),
         (TILE, "counts & (label != ", "counts | (label != ", check()),
         (TILE, "temperature * temperature * apart", "temperature * apart", check("teach")),
         (MATRIX, "rows, index,", "rows, 0,", check(labels=270)),
-        (MATRIX, "True, more_rows, True)", "True, False, True)", check(rows=530)),
-        (SUMS, "shares += tl.where(", "shares = tl.where(", check(rows=530)),
-        (SUMS, "parts += room", "parts += 0", check()),
+        (PRODUCTS, "first > 0:", "first < 0:", check(labels=1030)),
+        (PRODUCTS, "push + (place * width + near)", "push + near", check()),
+        (SUMS, "shares += tl.where(", "shares = tl.where(", check(rows=35)),
+        (SUMS, "parts += size", "parts += 0", check(rows=35)),
     ],
 )
 def test_a_broken_kernel_is_caught(

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from fake_streams import HIDDEN, head
+from torch.overrides import TorchFunctionMode
 
 from honed_kernels.bank import Bank
+from honed_kernels.fourier import Fourier, Projection
 from honed_kernels.head import HeadWeights
-from honed_kernels.memory import Cosine, Dense
+from honed_kernels.head import grouped_head as numpy_path
+from honed_kernels.memory import Cosine, Dense, Shape
 from honed_kernels.ops.grouped_head import grouped_head
+from honed_kernels.staging import stage
 from honed_kernels.status import NO_HEAD
 from honed_kernels.table import HeadTable, TableFull
 
@@ -59,6 +63,48 @@ def test_a_bigger_bank_serves_after_the_switch_only() -> None:
     assert grouped_head(pooled, head_id, bank).version.item() == 2
     with pytest.raises(ValueError, match="waits to serve"):
         table.switch(bank)
+
+
+def test_the_cosine_layer_comes_and_grows_with_the_heads_that_read_it() -> None:
+    """What was there moves along; a table without such heads has no such memory."""
+    grown: list[Bank] = []
+    table = small(on_growth=grown.append, slots=4, dtype=torch.float32)
+    shared = Projection(np.ones((HIDDEN, 300)), np.ones(300))
+    heads = [head(3, 2), featured(shared, 5), featured(shared, 200), featured(shared, 290)]
+    models = [table.open() for _ in heads]
+    for model, one in zip(models, heads, strict=True):
+        table.publish(model, table.put(one, version=model + 1))
+    assert [bank.shape.front_size for bank in grown] == [8, 256, 300]
+    assert table.bank.memory.front_weight.numel() == 0
+    pooled, head_id = torch.full((4, HIDDEN), 0.3), torch.tensor(models, dtype=torch.int32)
+    for place, bank in enumerate(grown):
+        table.switch(bank)
+        got = grouped_head(pooled, head_id, table.bank, logits=True)
+        assert got.version.tolist() == [1, 2, 3, 4][: place + 2] + [0] * (2 - place)
+        want = numpy_path(pooled.numpy(), np.arange(4), heads, logits=True)
+        assert got.logits is not None
+        for row in range(place + 2):
+            np.testing.assert_allclose(
+                got.logits[row, :2].numpy(), (want.logits or [])[row], rtol=1e-5
+            )
+
+
+def test_features_of_another_projection_are_not_taken() -> None:
+    grown: list[Bank] = []
+    table = small(on_growth=grown.append)
+    first, second = (Projection(np.ones((HIDDEN, 9)), np.ones(9)) for _ in range(2))
+    table.put(featured(first, 5), version=1)
+    assert table.takes(featured(first, 9))
+    assert not table.takes(featured(second, 5))
+    with pytest.raises(ValueError, match="not of this table's projection"):
+        table.put(featured(second, 5), version=1)
+    assert not small(front=COSINE).takes(featured(first, 2))
+
+
+def featured(shared: Projection, count: int) -> HeadWeights:
+    random = np.random.default_rng(count)
+    weight = random.standard_normal((2, HIDDEN + count)).astype(np.float32)
+    return HeadWeights(weight, np.ones(2, np.float32), 1.0, Fourier(shared, count, 0.7))
 
 
 def test_models_get_numbers_beyond_the_first_bank() -> None:
@@ -117,6 +163,12 @@ def test_heads_may_be_put_by_many_threads_while_one_publishes() -> None:
     assert scores.version.tolist() == [96, 97, 98, 99]
 
 
+WIDE = HeadWeights(
+    np.ones((1, HIDDEN + 1), np.float32),
+    np.zeros(1, np.float32),
+    1.0,
+    Fourier(Projection(np.ones((HIDDEN, 1)), np.ones(1)), 1, 1.0),
+)
 LAYER = Dense(np.ones((2, HIDDEN), np.float32), np.ones(2, np.float32), "tanh")
 NARROW = HeadWeights(np.ones((1, 2), np.float32), np.zeros(1, np.float32))
 COSINE = Cosine(np.ones((HIDDEN, 4), np.float32), np.ones(4, np.float32))
@@ -128,6 +180,11 @@ COSINE = Cosine(np.ones((HIDDEN, 4), np.float32), np.ones(4, np.float32))
         ({}, {"head": NARROW}, "takes 2 features, not 3"),
         ({}, {"head": NARROW, "front": LAYER}, "no dense layers of 2; make it with front=2"),
         ({}, {"head": NARROW, "front": "cosine"}, "no cosine layer"),
+        (
+            {"front": Projection(np.ones((HIDDEN, 1)), np.ones(1))},
+            {"head": WIDE, "front": "cosine"},
+            "another layer",
+        ),
         ({"front": COSINE}, {"head": NARROW, "front": LAYER}, "no dense layers"),
         ({"front": 2}, {"head": head(1, 1), "front": LAYER}, "takes 3 features, not 2"),
         ({"front": 3}, {"head": NARROW, "activation": "relu"}, "takes 2 features|softmax or"),
@@ -136,7 +193,7 @@ COSINE = Cosine(np.ones((HIDDEN, 4), np.float32), np.ones(4, np.float32))
         ({}, {"head": HeadWeights(NARROW.weight[:0], NARROW.bias[:0])}, "0 labels"),
         (
             {},
-            {"head": HeadWeights(np.ones((1, 3), np.float32), np.float32([np.nan]))},
+            {"head": HeadWeights(np.ones((1, 3), np.float32), np.array([np.nan], np.float32))},
             "bias holds NaN",
         ),
     ],
@@ -161,3 +218,35 @@ def test_refuses_a_head_that_does_not_fit(
 def test_refuses_impossible_sizes(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+class Pins(TorchFunctionMode):
+    """Stands in for page-locked memory, which PyTorch gives only where there is a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned: set[int] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.pin_memory:
+            copied = args[0].clone()
+            self.pinned.add(copied.data_ptr())
+            return copied
+        return func(*args, **(kwargs or {}))
+
+
+def test_all_that_a_gpu_copies_by_itself_is_page_locked() -> None:
+    random = np.random.default_rng(0)
+    own = Dense(random.standard_normal((5, HIDDEN), np.float32), np.ones(5, np.float32), "tanh")
+    weights = HeadWeights(np.ones((2, 5), np.float32), np.zeros(2, np.float32))
+    shape = Shape(HIDDEN, 1, 2, 2, 5, False, torch.float16)
+    with Pins() as pins:
+        staged = stage(shape, weights, version=1, activation="softmax", front=own, pin=True)
+    assert {tensor.data_ptr() for tensor in staged if tensor is not None} == pins.pinned
+    unpinned = stage(shape, weights, version=1, activation="softmax", front=own, pin=False)
+    for one, other in zip(staged, unpinned, strict=True):
+        assert one is not None
+        assert other is not None
+        assert torch.equal(one, other)

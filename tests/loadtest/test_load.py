@@ -191,7 +191,8 @@ def test_a_stream_carries_the_same_job(server):
     profile = Trace(tuple(n / 100 for n in range(20)))
     job = replace(JOB, target=server.target, profile=profile, warm_s=0, stream=True)
     outcome = run_load(replace(job, questions=[("m", "a"), ("m", "b")]))
-    assert (outcome.finished, outcome.failures) == (20, {})
+    # Not `finished`, which leaves out an answer to the last one that takes over a millisecond.
+    assert (len(outcome.answers), outcome.failures) == (20, {})
     assert len(server.received) == 2  # one call of each process
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from honed_adapt.checkpoint import Architecture
+from honed_adapt.encoders.checkpoint import Architecture
 from honed_loadtest import roofline
 
 CONFIG = {

@@ -3,10 +3,10 @@
 import numpy as np
 
 from honed_adapt.head import Head
-from honed_server.batcher import Request, Row
-from honed_server.cost import CostModel, Measured
-from honed_server.fairness import Priority
-from honed_server.generations import Generation, LoadedEncoder
+from honed_server.serving.batcher import Request, Row
+from honed_server.serving.cost import CostModel, Measured
+from honed_server.serving.fairness import Priority
+from honed_server.serving.generations import Generation, LoadedEncoder
 
 # A run takes 1 ms and 0.25 ms a token: budget and split are 64 and 20 tokens.
 COST = CostModel.of([Measured(n, 1, 0.001 + n / 4000) for n in (1, 512)]).sized(64, 20)

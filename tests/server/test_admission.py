@@ -1,9 +1,9 @@
 import pytest
 from queues import COST, TABLE, row, rows
 
-from honed_server.admission import Admission, Limits
-from honed_server.batcher import BatchQueue, Request
-from honed_server.errors import DeadlinePassed, Overloaded
+from honed_server.edge.errors import DeadlinePassed, Overloaded
+from honed_server.serving.admission import Admission, Limits
+from honed_server.serving.batcher import BatchQueue, Request
 
 
 class Gate:

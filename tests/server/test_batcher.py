@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queues import COST, TABLE, row, rows
 
-from honed_server.batcher import BatchQueue, form_batch
+from honed_server.serving.batcher import BatchQueue, form_batch
 
 NOW = 100.0
 anyhow = st.builds(

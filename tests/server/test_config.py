@@ -53,3 +53,29 @@ def test_tables_come_from_flags_and_file(tmp_path):
     file = tmp_path / "honed.toml"
     file.write_text("[submitter_trust]\nann = 3\n")
     assert load_config(["--config", str(file)], {}).submitter_trust == {"ann": 3.0}
+
+
+def test_lists_come_from_flags_environment_and_file(tmp_path):
+    file = tmp_path / "honed.toml"
+    file.write_text('redact = ["iban"]\n')
+    environment = {"HONED_CONFIG": str(file)}
+    assert load_config([], environment).redact == ["iban"]
+    assert load_config([], {"HONED_REDACT": "email, card"}).redact == ["email", "card"]
+    config = load_config(["--redact", "phone"], environment)
+    assert config.redactor("call +49 170 1234567") == "call [phone]"
+    with pytest.raises(ConfigError, match="redact"):
+        load_config(["--redact", "name"], {})
+
+
+def test_who_is_trusted_as_much_as_anybody_is_trusted():
+    config = load_config(["--submitter-trust", "import=1,intern=0.5"], {})
+    assert config.trusted == {"import"}
+
+
+def test_the_policy_of_models_that_were_given_none_is_a_setting() -> None:
+    config = load_config(["--policy", "promotion=manual,alpha=0.01"], {})
+    assert (config.policy["promotion"], config.policy["alpha"]) == ("manual", 0.01)
+    with pytest.raises(ConfigError, match="did you mean 'alpha'"):
+        load_config([], {"HONED_POLICY": "alfa=0.1"})
+    with pytest.raises(ConfigError, match="above 0 and at most"):
+        load_config(["--policy", "alpha=2"], {})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from honed_server.cost import CostModel, Measured, Pace
+from honed_server.serving.cost import CostModel, Measured, Pace
 
 points = st.lists(
     st.builds(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from honed_adapt.feedback import Ack, FeedbackLog, Kind, NewFeedback, State
-from honed_adapt.feedback_reader import FeedbackReader
-from honed_server.history import Moment, learned
-from honed_server.registry import DecisionRow, VersionRow, VersionState
+from honed_adapt.feedback.log import Ack, FeedbackLog, Kind, NewFeedback, Selector, State
+from honed_adapt.feedback.reader import FeedbackReader
+from honed_server.models.history import Moment, learned
+from honed_server.models.registry import DecisionRow, VersionRow, VersionState
 
 
 class Log:
@@ -60,13 +60,13 @@ def version(number: int, position: int, source: str = "candidate") -> VersionRow
 def test_a_retraction_counts_from_its_position_until_it_is_deleted(log: Log) -> None:
     first, _ = log.labels(2)
     retraction = log.submit("r", Kind.RETRACTION, retracts=first.feedback_id)
-    log.log.delete("m", [retraction.feedback_id], "ada").result()
+    log.log.delete("m", Selector([retraction.feedback_id]), "ada").result()
     assert [log.learned(revision) for revision in range(1, 5)] == [[1], [1, 2], [2], [1, 2]]
 
 
 def test_a_deleted_label_counts_until_the_deletion(log: Log) -> None:
     first, _ = log.labels(2)
-    log.log.delete("m", [first.feedback_id], "ada").result()
+    log.log.delete("m", Selector([first.feedback_id]), "ada").result()
     assert [log.learned(revision) for revision in range(1, 4)] == [[1], [1, 2], [2]]
 
 
@@ -111,3 +111,19 @@ def test_while_learning_is_paused_later_labels_do_not_count(
 def test_whose_head_served(log: Log, revision: int, from_disk: bool) -> None:
     moment = Moment.of(version(4, 40), revision, log.decisions, 100.0)
     assert moment.from_disk is from_disk
+
+
+def test_distrust_counts_from_its_position_and_until_it_is_taken_back(log: Log) -> None:
+    first, second, third = log.labels(3)
+    everything = [ack.position for ack in (first, second, third)]
+    at = log.log.set_aside("m", [second.position], "d1").result()
+    log.decide("trust", "distrusted", submitter="eve", positions=[second.position], position=at)
+    left = [first.position, third.position]
+    # An answer may have been given by the old revision after the decision.
+    assert log.learned(third.position) == everything
+    assert log.learned(at) == left
+    log.log.mark([second.position], State.ACTIVE, "d2").result()
+    again = log.log.resume("m", "settings").result()
+    log.decide("trust", "trusted", restored=[second.position], position=again)
+    assert log.learned(again) == everything
+    assert log.learned(at) == left

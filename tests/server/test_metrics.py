@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from honed_server.errors import NotReady
-from honed_server.metrics import Metrics
+from honed_server.edge.errors import NotReady
+from honed_server.edge.metrics import Metrics
 
 
 def series(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from checkpoints import FAMILIES, POSITIONS, save_encoder
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.store import (
     EncoderDamaged,
     EncoderFiles,
     default_source,
@@ -15,7 +15,7 @@ from honed_adapt.encoder_store import (
     open_encoder,
 )
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import real_texts, reference
 
 TOLERANCE = 1e-5

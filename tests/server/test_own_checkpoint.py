@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from checkpoints import FAMILIES, POSITIONS, save_classifier
-from honed_adapt.encoder_store import import_encoder, open_encoder
-from honed_adapt.own_head import read_own_head
+from honed_adapt.encoders.own_head import read_own_head
+from honed_adapt.encoders.store import import_encoder, open_encoder
 from honed_kernels.head import HeadWeights, grouped_head
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import probabilities, real_texts
 
 TOLERANCE = 1e-5

@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from honed_adapt.sqlite import StoreFull
-from honed_server.predictions import PredictionLog, PredictionRow
+from honed_adapt.storage.sqlite import StoreFull
+from honed_server.serving.predictions import PredictionLog, PredictionRow
 from power_loss import forgetful_disk
 from small_disk import small_disk
 
@@ -130,6 +130,36 @@ def test_answers_are_dropped_when_too_old(path: Path) -> None:
         assert kept(log, range(2_500)) == list(range(500, 2_500))
 
 
+def test_pruning_erases_what_is_too_old_from_memory_and_from_all_files(path: Path) -> None:
+    rng, now = random.Random(8), time.time()
+    texts = [f"secret-{rng.getrandbits(80):020x} " * rng.choice((1, 3, 9)) for _ in range(2_500)]
+    looked_for = range(0, 2_500, 10)
+    ages = [1_000] * 400 + [400] * 1_900 + [0] * 200
+    with closing(PredictionLog(path, max_age_s=500)) as log:
+        for number, (text, age) in enumerate(zip(texts, ages, strict=True)):
+            log.add([row(number, text, at=now - age)])
+        flush(log)
+        for later, gone in ((0, 400), (200, 2_300), (1_000, 2_500)):
+            while log.prune(now + later).result():
+                pass
+            left = bytes_of(path)
+            held = [n for n in looked_for if texts[n][:27].encode() in left]
+            assert held == [n for n in looked_for if n >= gone]
+            assert kept(log, range(2_500)) == list(range(gone, 2_500))
+            assert [n for n in range(2_500) if log.recent(f"p{n}")] == list(range(gone, 2_500))
+        assert log.find("0") is None  # emptied rows have no names
+
+
+def test_pruning_goes_on_where_it_stopped_and_numbers_begin_anew(path: Path) -> None:
+    with closing(PredictionLog(path, max_age_s=500)) as log:
+        for _ in range(3):
+            log.add([row(number) for number in range(1_500)])
+            flush(log)
+            assert log.prune(time.time() + 1_000).result() == 1_500
+            assert log.prune(time.time() + 1_000).result() == 0
+            assert kept(log, range(1_500)) == []
+
+
 def test_the_oldest_answers_are_dropped_when_the_file_is_too_large(path: Path) -> None:
     limit = 2_000_000
     with closing(PredictionLog(path, max_bytes=limit)) as log:
@@ -219,3 +249,25 @@ def test_a_full_disk_costs_old_answers_only(tmp_path: Path) -> None:
         assert log.dropped == 199
         assert log.find("p0")
         assert log.recent("p199")
+
+
+def test_the_latest_answers_of_a_model_come_with_their_texts(path: Path) -> None:
+    with closing(PredictionLog(path)) as log:
+        log.add([row(1), row(2, model="n"), row(3), row(4)])
+        flush(log)
+        log.forget("m", [("p3", "")]).result()
+        log.add([row(5)])
+        flush(log)
+        assert [one.prediction_id for one in log.latest("m", 10)] == ["p1", "p4", "p5"]
+        assert [one.prediction_id for one in log.latest("m", 2)] == ["p4", "p5"]
+    with closing(PredictionLog(path)) as log:
+        assert [one.text for one in log.latest("n", 10)] == ["hello"]
+
+
+def test_texts_that_are_not_kept_on_disk_are_known_while_they_are_in_memory(path: Path) -> None:
+    with closing(PredictionLog(path, store_texts=False)) as log:
+        log.add([row(1)])
+        flush(log)
+        assert [one.text for one in log.latest("m", 10)] == ["hello"]
+    with closing(PredictionLog(path, store_texts=False)) as log:
+        assert log.latest("m", 10) == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queues import FixedEncoder
 
-from honed_server.recall import EmbeddingCache
+from honed_server.serving.recall import EmbeddingCache
 
 ROOM = 8_000
 

@@ -1,13 +1,14 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apsw
 import pytest
 
-from honed_adapt.sqlite import StoreDamaged
-from honed_server.registry import (
+from honed_adapt.storage.sqlite import StoreDamaged
+from honed_server.models.registry import (
     DecisionRow,
     ModelExists,
     ModelRow,
@@ -16,7 +17,7 @@ from honed_server.registry import (
     VersionRow,
     VersionState,
 )
-from honed_server.registry_rows import SCHEMA
+from honed_server.models.registry_rows import SCHEMA, insert_version
 
 
 def decision(decision_id: str, kind: str = "gate", model: str = "m", **numbers) -> DecisionRow:
@@ -114,6 +115,27 @@ def test_activation_moves_the_pointer_and_retires_the_one_before(registry: Regis
     assert (row.active_version, row.encoder_digest, row.paused) == (2, "digest-2", False)
     states = [v.state for v in registry.versions("m")]
     assert states == [VersionState.RETIRED, VersionState.ACTIVE]
+
+
+def test_what_goes_with_an_activation_is_on_record_with_it_or_neither_is(
+    registry: Registry,
+) -> None:
+    create(registry)
+    add(registry, version(1))
+    registry.activate("m", 1, decision("p1", "promote")).result()
+
+    def fails(db: apsw.Connection) -> None:
+        insert_version(db, version(2))
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        registry.activate("m", 2, decision("p2", "promote"), with_it=fails).result()
+    assert [(v.version, v.state) for v in registry.versions("m")] == [(1, VersionState.ACTIVE)]
+    with_it = partial(insert_version, row=version(2))
+    row = registry.activate("m", 2, decision("p2", "promote"), with_it=with_it).result()
+    assert (row.active_version, row.encoder_digest) == (2, "digest-2")
+    assert [v.state for v in registry.versions("m")] == [VersionState.RETIRED, VersionState.ACTIVE]
+    assert [d.decision_id for d in registry.decisions("m", 10)] == ["added-1", "p1", "p2"]
 
 
 def test_a_rollback_pins_pauses_and_names_the_suspected_range(registry: Registry) -> None:

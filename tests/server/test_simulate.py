@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from queues import COST, loaded
 
-from honed_server.admission import Limits
-from honed_server.fairness import Priority
-from honed_server.simulate import Run, Simulator, report
-from honed_server.traces import Arrival, Profile, TraceError, drawn, read_trace
+from honed_server.serving.admission import Limits
+from honed_server.serving.fairness import Priority
+from honed_server.simulation.simulate import Run, Simulator, report
+from honed_server.simulation.traces import Arrival, Profile, TraceError, drawn, read_trace
 
 LENGTHS = (6, 9, 12, 16, 20, 24, 40)
 PEAK_PER_S = 2 / (COST.token_s * sum(LENGTHS) / len(LENGTHS))

@@ -6,7 +6,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from honed_adapt.encoder_store import default_source, import_encoder, open_encoder
+from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.encoders.timing import measure, measure_beside, wide_gain
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
 from checkpoints import POSITIONS, save_encoder
-from honed_adapt.encoder_store import default_source, import_encoder, open_encoder
-from honed_server.tokenizer import Tokenizer
+from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import real_texts
 
 CLS, SEP = 101, 102
@@ -187,8 +187,8 @@ def test_it_starts_no_threads_of_its_own(home: Path, tokenizer: Tokenizer) -> No
     program = f"""
 import os
 from pathlib import Path
-from honed_adapt.encoder_store import open_encoder
-from honed_server.tokenizer import Tokenizer
+from honed_adapt.encoders.store import open_encoder
+from honed_server.serving.tokenizer import Tokenizer
 (folder,) = (Path({str(home)!r}) / "encoders").iterdir()
 tokenizer = Tokenizer(open_encoder(Path({str(home)!r}), folder.name))
 before = len(os.listdir("/proc/self/task"))

@@ -1,12 +1,9 @@
 """The GPU's engine on the CPU: the same code, but that graphs are not recorded."""
 
 import gc
-import os
-import subprocess
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -14,25 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from checkpoints import FAMILIES, save_encoder
-from honed_adapt.encoder_store import (
+from honed_adapt.encoders.store import (
     EncoderDamaged,
     EncoderFiles,
     default_source,
     import_encoder,
     open_encoder,
 )
+from honed_kernels.fourier import GRID, Fourier, Projection
 from honed_kernels.head import HeadNotFinite, HeadWeights
 from honed_server.encoders.cuda.device import torch_device
 from honed_server.encoders.cuda.encoder import TorchEncoder
 from honed_server.encoders.cuda.graphs import Direct
 from honed_server.encoders.cuda.shapes import Shape, runs, shapes_up_to, smallest
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.tokenizer import Tokenizer
+from honed_server.serving.tokenizer import Tokenizer
 from oracle import real_texts
 
 TOLERANCE = 1e-4
@@ -58,18 +55,9 @@ class Counted(Direct):
         return counted
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """PyTorch's threads spin for each other, which on a busy machine takes for ever."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def _reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton's interpreter takes a thousand times as long; one test below runs in it."""
+    """Triton's interpreter takes a thousand times as long: `test_torch_kernels.py` runs in it."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
@@ -209,6 +197,29 @@ def test_a_head_too_large_for_the_table_answers_as_well(
     assert labels == [ids[0] for ids in wanted.indices]
 
 
+def test_heads_with_features_answer_on_the_device(
+    small: EncoderFiles, graphs: Counted, texts: Rows
+) -> None:
+    """Beside one without, and one of another projection, which the CPU answers."""
+    encoder = TorchEncoder(small, [graphs], MOST_TOKENS)
+    first, second = _projection(small, 1), _projection(small, 2)
+    heads = [
+        _featured(small, first, 40),
+        _head(small, 3),
+        _featured(small, first, 7),
+        _featured(small, second, 9),
+    ]
+    head_id, top_k = np.array([0, 1, 2, 3, 0, 3]), [1, 2, 3, 2, 9, 1]
+    got, _ = encoder.answer(texts[:6], heads, head_id, top_k=top_k)
+    want, _ = OnnxEncoder(small).answer(texts[:6], heads, head_id, top_k=top_k)
+    np.testing.assert_allclose(got.energy, want.energy, rtol=0, atol=1e-3)
+    for row in range(6):
+        np.testing.assert_array_equal(got.indices[row], want.indices[row])
+        np.testing.assert_allclose(
+            got.probabilities[row], want.probabilities[row], rtol=0, atol=1e-3
+        )
+
+
 def test_a_head_that_overflows_is_named(
     small: EncoderFiles, encoder: TorchEncoder, texts: Rows
 ) -> None:
@@ -270,37 +281,6 @@ def test_an_encoder_that_leaves_the_range_of_fp16_gets_another_type(tmp_path: Pa
         torch_device([Direct], ["fp16"], 64).load(files)
 
 
-def test_it_runs_in_the_kernels_too_and_compiles_nothing_when_ready(
-    small: EncoderFiles, tmp_path: Path
-) -> None:
-    """In a process of its own, since Triton decides when it is loaded how kernels run."""
-    code = f"""
-import numpy as np
-from pathlib import Path
-from honed_adapt.encoder_store import open_encoder
-from honed_kernels.backend import compilations
-from honed_kernels.head import HeadWeights
-from honed_server.encoders.cuda.encoder import TorchEncoder
-from honed_server.encoders.cuda.graphs import Direct
-from honed_server.encoders.onnx import OnnxEncoder
-files = open_encoder(Path({str(small.folder.parents[1])!r}), {small.digest!r})
-encoder = TorchEncoder(files, [Direct()], 16)
-ready = compilations()
-weight = np.random.default_rng(0).normal(size=(3, files.hidden)).astype(np.float32)
-heads = [HeadWeights(weight, np.zeros(3, np.float32)), HeadWeights(weight[:2], weight[0, :2])]
-rows, head_id = list(files.probes.rows[:3]), np.array([0, 1, 1])
-got, vectors = encoder.answer(rows, heads, head_id, top_k=[1, 2, 3])
-want, known = OnnxEncoder(files).answer(rows, heads, head_id, top_k=[1, 2, 3])
-np.testing.assert_allclose(vectors, known, rtol=0, atol=1e-4)
-for mine, theirs in zip(got.probabilities, want.probabilities, strict=True):
-    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4)
-assert [list(ids) for ids in got.indices] == [list(ids) for ids in want.indices]
-assert compilations() == ready
-"""
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
-
-
 @pytest.mark.parametrize("most", [1, 16, 100, 8_192])
 def test_graphs_waste_less_than_a_third(most: int) -> None:
     shapes = shapes_up_to(most)
@@ -323,6 +303,18 @@ def _head(files: EncoderFiles, labels: int, seed: int = 0) -> HeadWeights:
     random = np.random.default_rng([labels, seed])
     weight = random.normal(size=(labels, files.hidden)).astype(np.float32)
     return HeadWeights(weight, random.normal(size=labels).astype(np.float32), 0.5 + labels / 10)
+
+
+def _projection(files: EncoderFiles, seed: int) -> Projection:
+    steps = np.random.default_rng(seed).normal(size=(files.hidden, 64)).clip(-7, 7) / GRID
+    return Projection(np.rint(steps) * GRID, np.full(64, 0.3))
+
+
+def _featured(files: EncoderFiles, shared: Projection, count: int) -> HeadWeights:
+    plain = _head(files, 4, count)
+    behind = np.random.default_rng(count).normal(size=(4, count)).astype(np.float32)
+    weight = np.concatenate([plain.weight, behind], axis=1)
+    return replace(plain, weight=weight, features=Fourier(shared, count, 1.5))
 
 
 def _best(

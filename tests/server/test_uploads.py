@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from honed_proto.v1 import models_pb2 as pb
-from honed_server.errors import ServingError
-from honed_server.uploads import MAX_CHUNK_BYTES, Uploads, sweep
+from honed_server.edge.errors import ServingError
+from honed_server.models.uploads import MAX_CHUNK_BYTES, Uploads, sweep
 
 CONTENTS = {
     "config.json": b'{"model_type": "bert"}',
