@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The kernels (and with them torch) only where an NVIDIA GPU answers.
 EXTRAS := server$(shell nvidia-smi -L >/dev/null 2>&1 && echo ,kernels)
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test test-long check format proto docs bench bench-peers kernels-report clean
+.PHONY: help serve demo setup test test-long check format proto docs bench bench-peers bench-learning kernels-report bench-gpu bench-gpu-engine clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,8 +28,8 @@ serve: $(VENV)/serve.stamp ## start the server with the example model (no torch)
 	@$(BIN)/honed serve
 demo: $(VENV)/serve.stamp ## the whole story, unattended and checked, in under two minutes
 	@$(BIN)/python examples/demo.py
-test: $(VENV)/dev.stamp build/protoc/stamp ## run the tests
-	@$(BIN)/python -m pytest -q
+test: $(VENV)/dev.stamp build/protoc/stamp ## run the tests, in two processes (ARGS: more of pytest's)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 test-long: $(VENV)/dev.stamp ## run the long proofs: 10,000 swaps, ten minutes of everything at once
 	@$(BIN)/python -m pytest -q -m long --log-cli-level=INFO
 check: $(VENV)/dev.stamp build/protoc/stamp ## lint, types, import contracts, generated code, docs
@@ -52,7 +52,15 @@ bench: $(VENV)/dev.stamp ## measure this machine; results go to docs/results/
 	@$(BIN)/python -m honed_loadtest.figures
 bench-peers: $(VENV)/dev.stamp ## the same beside other servers, each in an environment of its own
 	@TORCH='$(TORCH)' $(BIN)/python -m honed_loadtest.peers
+bench-learning: $(VENV)/dev.stamp ## learning from streams of labels beside what a user would pick instead (ARGS=--quick: a minute)
+	@TORCH='$(TORCH)' $(BIN)/python -m honed_loadtest.learning $(ARGS)
 kernels-report: $(VENV)/dev.stamp ## compile all kernels for seven architectures; fail on a broken budget
 	@$(BIN)/python -m honed_kernels.aot --check
+# A Python that has torch already may be named: GPU_PYTHON=python3 needs no network.
+GPU_OUT := $(or $(OUT),docs/results)
+bench-gpu: $(if $(GPU_PYTHON),,$(VENV)/dev.stamp) ## check and time the kernels on a GPU, in ten minutes (DRY=--dry-run: without one)
+	@PYTHONPATH=kernels $(or $(GPU_PYTHON),$(BIN)/python) -m honed_kernels.gpu $(DRY) --out $(GPU_OUT)/gpu.json
+bench-gpu-engine: $(VENV)/dev.stamp ## time the server's engine on a GPU by itself, in a minute
+	@$(BIN)/python -m honed_server.encoders.cuda.measure $(DRY) --out $(GPU_OUT)/gpu_engine.json
 clean: ## remove what make made
 	rm -rf $(VENV) build dist

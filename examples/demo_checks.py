@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from time import monotonic
 
 from rich.console import Console
 
@@ -30,6 +31,7 @@ class Story:
     """What happened, and what was checked about it."""
 
     console: Console
+    began: float = field(default_factory=monotonic)
     answers: list[Answer] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     sent: dict[int, int] = field(default_factory=dict)

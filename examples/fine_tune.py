@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from honed_adapt.encoder_store import default_source
+from honed_adapt.encoders.store import default_source
 
 BATCH = 16
 WARM_UP = 0.1  # of all steps

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from honed import errors as sdk_errors
-from honed_adapt.feedback_values import KEY_OF_DELETED, KEY_TAKEN
-from honed_server import errors as server_errors
+from honed_adapt.feedback.values import KEY_OF_DELETED, KEY_TAKEN
 from honed_server.config import ServerConfig
-from honed_server.metrics import Metrics
+from honed_server.edge import errors as server_errors
+from honed_server.edge.metrics import Metrics
 
 SERVER = Path(__file__).parents[2] / "server/honed_server"
 _WORD = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
@@ -82,7 +82,7 @@ def metric_table() -> str:
 def error_table() -> str:
     """Every reason that the server's code gives, with its status and what it says."""
     messages = defaultdict(set)
-    for path in SERVER.glob("*.py"):
+    for path in sorted(SERVER.rglob("*.py")):
         for reason, status, message in _reasons(path):
             messages[reason, status].add(message if re.search(r"\w", message) else "")
     rows = [
