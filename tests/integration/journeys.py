@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from harness import ServerProcess
 from honed import Client, Decision, FeedbackAck, FeedbackItem, FeedbackRecord, Model
+from honed_adapt.encoders.store import default_source, import_encoder
 from honed_adapt.feedback.log import text_hash
 from honed_adapt.head import Head
 from honed_adapt.instant.lane import Lane, Row
@@ -165,13 +169,31 @@ def states(client: Client, model: str) -> list[str]:
     return [record.state for record in client.list_feedback(model)]
 
 
+# Run beside: a process that closes a file gives up all its locks on it, and a server of this one
+# would lose those of its stores (sqlite.org/howtocorrupt.html, 2.2), which ends in a bus error.
+_HOLDING = """
+import sys
+from pathlib import Path
+home, wanted = Path(sys.argv[1]), sys.stdin.buffer.read()
+places = [path for path in home.iterdir() if path.name != "encoders"]
+files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+assert files, f"{home} is empty"
+for path in files:
+    try:
+        found = wanted in path.read_bytes()
+    except FileNotFoundError:
+        continue
+    if found:
+        print(path.relative_to(home))
+"""
+
+
 def files_holding(home: Path, wanted: str | bytes) -> list[str]:
     """Files of a data folder, its encoders left out, that hold these bytes."""
     wanted = wanted.encode() if isinstance(wanted, str) else wanted
-    places = [path for path in home.iterdir() if path.name != "encoders"]
-    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
-    assert files, f"{home} is empty"
-    return [str(path.relative_to(home)) for path in files if wanted in path.read_bytes()]
+    command = [sys.executable, "-I", "-S", "-c", _HOLDING, str(home)]
+    found = subprocess.run(command, input=wanted, stdout=subprocess.PIPE, check=True)
+    return found.stdout.decode().splitlines()
 
 
 def _stored(home: Path, client: Client, model: str) -> list[tuple[FeedbackRecord, NDArray[Any]]]:
@@ -244,6 +266,14 @@ def candidate(client: Client, model: str, head: Head) -> messages.Candidate:
     """An offer of that head as a trainer would make it now."""
     now = client.get_model(model)
     return messages.Candidate(model, now.encoder_digest, now.log_position, head, seed=7)
+
+
+def other_encoder(home: Path, folder: Path, tokens: int = 100) -> str:
+    """An encoder that computes the same under another name: it reads fewer tokens."""
+    shutil.copytree(default_source(), folder)
+    settings = folder / "sentence_bert_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_seq_length": tokens}))
+    return import_encoder(folder, home)
 
 
 class Trainer:

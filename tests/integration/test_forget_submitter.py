@@ -1,11 +1,8 @@
 """Deletion by submitter and by time, its record, and the deadline for what was trained on it."""
 
-import json
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from journeys import (
@@ -18,6 +15,7 @@ from journeys import (
     examples,
     files_holding,
     fresh_lane,
+    other_encoder,
     same_head,
     saved_head,
     taught,
@@ -29,7 +27,6 @@ from journeys import (
 from harness import running
 from honed import Client, DeletionRecord, InvalidRequest
 from honed_adapt.encoders.lineage import Lineage, write_lineage
-from honed_adapt.encoders.store import default_source, import_encoder
 from honed_server.feedback.deletions import Deletions
 from honed_server.models.shelf import Shelf
 
@@ -135,14 +132,6 @@ def test_a_selection_that_is_none_is_refused(client, name):
             client.delete(name, **what)
         assert caught.value.reason == reason
     assert client.list_deletions(name) == []
-
-
-def other_encoder(home: Path, folder: Path) -> str:
-    """An encoder that computes the same under another name: it reads fewer tokens."""
-    shutil.copytree(default_source(), folder)
-    settings = folder / "sentence_bert_config.json"
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_seq_length": 100}))
-    return import_encoder(folder, home)
 
 
 def test_a_version_that_was_trained_on_it_retires_at_the_deadline(tmp_path):
