@@ -62,6 +62,7 @@ from honed_server.serving.traffic import Traffic
 from honed_server.startup import FIRST_START_S, create_example, load_models, wait_caught_up
 from honed_server.trials.book import TrialBook
 from honed_server.trials.candidates import Candidates
+from honed_server.trials.offers import Offers
 from honed_server.trials.trials import Trials
 
 log = structlog.get_logger(__name__)
@@ -156,6 +157,7 @@ class Server:
         trials = Trials(catalogue, shelf, book)
         lifecycle = Lifecycle(catalogue, shelf, trials, config.checkpoint_revisions)
         self._candidates = Candidates(catalogue, shelf, trials, book, lifecycle)
+        self._offers = Offers(catalogue, shelf, trials, book, lifecycle)
         engine = Engine(
             self._queue,
             workers=self._workers,
@@ -201,7 +203,7 @@ class Server:
     async def _start_learning(self, lifecycle: Lifecycle) -> None:
         config, catalogue, parts = self._config, self.catalogue, self._parts
         socket = socket_path(config.home)
-        link = AdaptLink(socket, catalogue, lifecycle, self._candidates, self.rounds)
+        link = AdaptLink(socket, catalogue, lifecycle, self._offers, self.rounds)
         catalogue.tell_adapt = link.tell
         self._questions = link.questions
 
@@ -237,7 +239,8 @@ class Server:
                 catalogue, predictions, forgetting, Rates(config.labels_per_minute), config.redactor
             ),
             models=ModelsService(
-                catalogue, creation, uploads, lifecycle, forgetting, self._candidates, self.rounds
+                catalogue, creation, uploads, lifecycle, forgetting, self._candidates,
+                self._offers, self.rounds,
             ),
             replays=Replays(catalogue, shelf, predictions, config.submitter_trust),
             exports=Exports(catalogue, shelf, config.submitter_trust),
@@ -266,7 +269,7 @@ class Server:
         for entry in list(self.catalogue.entries.values()):
             try:
                 async with entry.lock:
-                    await lifecycle.checkpoint(entry, "checkpoint", "shutdown", gated=True)
+                    await lifecycle.checkpoints.make(entry, "checkpoint", "shutdown", gated=True)
             except (ServingError, StoreError, OSError) as error:
                 log.warning("no version was written", model=entry.row.name, why=str(error))
 

@@ -20,8 +20,8 @@ from honed_adapt.head import Head
 from honed_adapt.instant.lane import Lane
 from honed_adapt.instant.parking import Parking
 from honed_adapt.process import messages
+from honed_adapt.process.ahead import Encode
 from honed_adapt.process.findings import Grown
-from honed_adapt.process.learner import Encode
 from honed_adapt.process.loop import AdaptLoop
 from honed_adapt.storage.vectors import VectorStore
 from honed_adapt.storage.versions import VersionError

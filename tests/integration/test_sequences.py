@@ -26,7 +26,7 @@ from honed_adapt.feedback.log import (
 )
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.process import messages
-from honed_adapt.process.learner import Encode
+from honed_adapt.process.ahead import Encode
 from honed_adapt.process.loop import AdaptLoop
 from honed_adapt.storage.vectors import VectorStore
 from honed_server.learning.adapt_main import load_head, make_encode

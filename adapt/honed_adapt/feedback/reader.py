@@ -82,6 +82,11 @@ class FeedbackReader:
 
         return read_once(self._connection, read, self._path)
 
+    def texts(self, model: str, row_limit: int | None, pinned_at: int = 0) -> dict[int, str]:
+        """The texts of what `counting` finds, by log position; those that are gone are left out."""
+        _, entries = self.counting(model, row_limit, pinned_at)
+        return {entry.position: entry.text for entry in entries if entry.text}
+
     def history(self, model: str) -> list[Record]:
         """All that was ever submitted for a model, deletions told by tombstones, in log order."""
         return read_once(

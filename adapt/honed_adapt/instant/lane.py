@@ -66,6 +66,11 @@ class Lane(Taught):
         return position in self._present.rows
 
     @property
+    def rows(self) -> Mapping[int, Row]:
+        """All rows, those that do not count included, by log position."""
+        return self._present.rows
+
+    @property
     def anchor_correct(self) -> int:
         """How many anchor texts the present head answers rightly."""
         return self._score().served

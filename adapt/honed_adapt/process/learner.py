@@ -6,24 +6,22 @@ It stands inside `loop.py`, which feeds it and offers what comes of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from honed_adapt.feedback.values import Entry, Kind, State, text_hash
 from honed_adapt.insight.promises import Promises, Wanted
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.instant.recipe import Vote, losses
 from honed_adapt.process import messages
+from honed_adapt.process.ahead import Ahead, Encode, Texts
 from honed_adapt.process.findings import Distrust, Grown
 from honed_adapt.storage.vectors import VectorStore
 from honed_adapt.trust.sentinel import Sentinel
 
 log = structlog.get_logger(__name__)
-
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 CHUNK = 64
 """Entries learned in one step: between steps the loop hears what the server has to say."""
@@ -45,6 +43,14 @@ class Learner:
     deletions: list[int] = field(default_factory=list)
     # The revision at which a position was asked for, for a regression that is ready.
     asked_at: int = -1
+    # The same over a candidate's encoder while the server wants that, and the texts for it.
+    ahead: Ahead | None = None
+    texts: Texts = dict
+
+    @property
+    def behind(self) -> bool:
+        """Whether a candidate is to catch up, see `prepare`."""
+        return self.ahead is not None and not self.ahead.ready
 
     @property
     def idle(self) -> bool:
@@ -57,27 +63,61 @@ class Learner:
         self.asked_at = self.revision
         return Grown(self.state.name, self.state.epoch)
 
-    def offer(self, wanted: Wanted) -> messages.Revision:
-        """What was learned up to the present revision, with the thresholds that are wanted."""
-        lane, state, promises = self.lane, self.state, self.promises
+    def offers(self, wanted: Wanted) -> Iterator[messages.Revision]:
+        """What was learned up to the present revision, with the thresholds that are wanted.
+
+        Over a candidate's encoder first: so the server never serves what the candidate lacks.
+        """
+        if self.ahead is not None and self.ahead.ready:
+            promises = Promises(self.promises.misses)
+            offer = self._offer(self.ahead.lane, promises, wanted)
+            yield replace(offer, next_encoder=self.ahead.digest)
+        offer = self._offer(self.lane, self.promises, wanted)
+        yield replace(offer, quarantined=tuple(self.unconfirmed))
+
+    def _offer(self, lane: Lane, promises: Promises, wanted: Wanted) -> messages.Revision:
+        head = promises.add(lane.head, lane.sampled, wanted)
         return messages.Revision(
-            model=state.name,
-            epoch=state.epoch,
+            model=self.state.name,
+            epoch=self.state.epoch,
             revision=self.revision,
-            head=promises.add(lane.head, lane.sampled, wanted),
+            head=head,
             learned=lane.effective,
             learned_weight=lane.weighing.weight,
             learned_evidence=lane.weighing.evidence,
-            anchor_set=state.anchor_set,
+            anchor_set=self.state.anchor_set,
             anchor_correct=lane.anchor_correct,
             anchor_total=lane.anchor_total,
-            quarantined=tuple(self.unconfirmed),
             calibration_error=promises.calibration.error,
             brier=promises.calibration.brier,
             recipe=lane.recipe.numbers(),
             losses=losses(lane.votes),
             growing=lane.growing,
         )
+
+    def prepare(self) -> bool:
+        """Do a slice of what a candidate needs to catch up; returns whether it has."""
+        assert self.ahead is not None
+        self.ahead.prepare(self.lane, self.texts)
+        return self.ahead.ready
+
+    def follow(self, news: Sequence[Entry] | None = None) -> None:
+        """Let the lane over a candidate's encoder have what the one that serves has learned.
+
+        Args:
+            news: all that was learned since, None if that is to be looked up.
+        """
+        if self.ahead is not None and self.ahead.ready:
+            known = {entry.position: entry.text for entry in news or () if entry.text}
+            self.ahead.follow(self.lane, self.texts if news is None else lambda: known)
+
+    def adopt(self) -> Lane:
+        """Go on with the lane over the candidate's encoder, which serves; returns the other one."""
+        assert self.ahead is not None
+        left, self.lane, self.encode = self.lane, self.ahead.lane, self.ahead.encode
+        self.state = replace(self.state, encoder_digest=self.ahead.digest, own_head_version=0)
+        self.ahead = None
+        return left
 
     def considers(self, entry: Entry) -> bool:
         """Whether the entry makes a revision; deletions do even while learning is paused."""
@@ -143,6 +183,35 @@ class Learner:
             self.unconfirmed.append(
                 messages.Quarantine(refused.position, refused.correct, refused.reference)
             )
+
+    def heed(self, entries: Sequence[Entry], erase: Callable[[Sequence[int]], None]) -> bool:
+        """Do what entries say that are no labels.
+
+        Args:
+            entries: new ones of this model, in log order.
+            erase: erases the vectors of these positions.
+
+        Returns:
+            Whether the lane must be built anew.
+        """
+        anew = False
+        removed: set[int] = set()  # a label may be retracted and deleted in one go
+        for entry in entries:
+            if entry.kind is Kind.RETRACTION and self.may_learn(entry.position):
+                removed.add(entry.retracts)
+            elif entry.kind is Kind.DELETION:
+                erase(entry.deletes)
+                # A retraction may be among them: its label counts again.
+                anew = anew or any(position not in self.lane for position in entry.deletes)
+                removed.update(entry.deletes)
+                self.deletions.append(entry.position)
+            elif entry.kind is Kind.DISTRUST and self.may_learn(entry.position):
+                removed.update(entry.sets_aside)
+            elif entry.kind is Kind.GROWTH and self.may_learn(entry.position):
+                self.lane.take_over()
+        self.lane.remove([position for position in removed if position in self.lane])
+        self.promises.forget(removed)
+        return anew
 
     def suspicions(self) -> Iterator[Distrust]:
         """Whom the others' labels contradict, looked into when enough was learned since."""

@@ -6,19 +6,21 @@ a cache, the lanes are sums over them. It offers; the server decides.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import structlog
 
 from honed_adapt.feedback.reader import FeedbackReader
-from honed_adapt.feedback.values import Entry, Kind, State
+from honed_adapt.feedback.values import Entry, State
 from honed_adapt.head import Head
 from honed_adapt.insight.promises import Promises, Wanted
 from honed_adapt.instant.lane import Lane, Recipe, Row
 from honed_adapt.instant.parking import Parking
 from honed_adapt.process import messages
+from honed_adapt.process.ahead import Ahead, Encode
 from honed_adapt.process.answers import answer
 from honed_adapt.process.findings import Deleted
-from honed_adapt.process.learner import CHUNK, Encode, Learner, basis, same_ground
+from honed_adapt.process.learner import CHUNK, Learner, basis, same_ground
 from honed_adapt.process.questions import Explain, Suspect
 from honed_adapt.process.recheck import Rechecks
 from honed_adapt.storage.vectors import VectorStore
@@ -82,7 +84,7 @@ class AdaptLoop:
     def busy(self) -> bool:
         """Whether `step` has something to do."""
         waiting = self._cursor is not None and self._cursor < self._known
-        return bool(self._stale) or waiting or bool(self._working())
+        return waiting or bool(self._stale or self._working() or self._behind())
 
     def lane(self, model: str) -> Lane:
         """The lane of a model that was built, to look at."""
@@ -124,6 +126,11 @@ class AdaptLoop:
             read = self._read(self._cursor)
         if 0 < read < CHUNK:
             return
+        for learner in self._behind() if not read else ():
+            self._pause()
+            if learner.prepare():
+                self._offer(learner)
+            return
         for learner in self._working():
             with self._spare(read == CHUNK) as now:
                 if now and learner.lane.busy:
@@ -140,6 +147,9 @@ class AdaptLoop:
     def _working(self) -> list[Learner]:
         """Those that have something to do when nobody waits."""
         return [one for one in self._learners.values() if not one.idle]
+
+    def _behind(self) -> list[Learner]:
+        return [one for one in self._learners.values() if one.behind]
 
     def _read(self, cursor: int) -> int:
         """Learns the next entries after a position; returns how many there were."""
@@ -171,7 +181,22 @@ class AdaptLoop:
                 self._stale.add(name)
             if (learner := self._learners.get(name)) is not None:
                 learner.sentinel.distrust(*state.distrusted)
+                self._look_ahead(learner, state)
         self._states = states
+
+    def _look_ahead(self, learner: Learner, state: messages.ModelState) -> None:
+        """Has a candidate catch up, or takes over the lane of one that serves now."""
+        wanted, ahead = state.next_encoder, learner.ahead
+        if ahead is not None and ahead.ready and ahead.digest == state.encoder_digest:
+            left = learner.adopt()
+            if self._parking is not None:
+                self._parking.gone(left)
+        elif wanted and (ahead is None or ahead.digest != wanted):
+            hidden, encode = self._encoder(wanted)
+            lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
+            learner.ahead = Ahead(state.name, wanted, lane, encode, self._vectors)
+        elif not wanted:
+            learner.ahead = None
 
     def _confirm(self, verdict: messages.Verdict) -> None:
         learner = self._learners.get(verdict.model)
@@ -208,6 +233,8 @@ class AdaptLoop:
         learner = Learner(state, lane, encode, revision, unconfirmed, promises)
         learner.sentinel = Sentinel(self._trusted, state.distrusted)
         learner.deletions = old.deletions if old is not None else []
+        learner.ahead = old.ahead if old is not None else None
+        learner.texts = partial(self._reader.texts, name, state.row_limit, state.pinned_at)
         self._learners[name] = learner
         if gone := [entry.position for entry in entries if entry.state is State.DELETED]:
             self._vectors.delete(name, gone)  # it may have happened while nobody listened
@@ -224,6 +251,8 @@ class AdaptLoop:
         later = [row for row in rows if row.position > accepted]
         for start in range(0, len(later), CHUNK):
             self._apply(learner, later[start : start + CHUNK])
+        learner.follow()
+        self._look_ahead(learner, state)
         log.info("lane built", model=name, labels=lane.effective, revision=revision)
         if state.row_limit is None or revision > state.revision:
             # While learning is paused what serves is pinned as it is, whatever was said since.
@@ -235,23 +264,9 @@ class AdaptLoop:
         labels = [e for e in entries if e.text_hash]
         rows = learner.rows(self._vectors, labels)
         self._apply(learner, [row for row in rows if row.position not in lane])
-        removed: set[int] = set()  # a label may be retracted and deleted in one go
-        for entry in entries:
-            if entry.kind is Kind.RETRACTION and learner.may_learn(entry.position):
-                removed.add(entry.retracts)
-            elif entry.kind is Kind.DELETION:
-                self._vectors.delete(name, entry.deletes)
-                if any(position not in lane for position in entry.deletes):
-                    # A retraction may be among them: its label counts again.
-                    self._stale.add(name)
-                removed.update(entry.deletes)
-                learner.deletions.append(entry.position)
-            elif entry.kind is Kind.DISTRUST and learner.may_learn(entry.position):
-                removed.update(entry.sets_aside)
-            elif entry.kind is Kind.GROWTH and learner.may_learn(entry.position):
-                lane.take_over()
-        lane.remove([position for position in removed if position in lane])
-        learner.promises.forget(removed)
+        if learner.heed(entries, partial(self._vectors.delete, name)):
+            self._stale.add(name)
+        learner.follow(labels)
         considered = [e.position for e in entries if learner.considers(e)]
         if considered and name not in self._stale:
             learner.revision = max(learner.revision, *considered)
@@ -268,7 +283,8 @@ class AdaptLoop:
 
     def _offer(self, learner: Learner) -> None:
         state = self._states.get(learner.state.name, learner.state)
-        self._send(learner.offer(Wanted(state.false_alarms, state.coverage)))
+        for offer in learner.offers(Wanted(state.false_alarms, state.coverage)):
+            self._send(offer)
         self._used(learner)
         if learner.deletions:
             self._rechecks.begin(state.name, learner.deletions, learner.lane)
@@ -277,7 +293,8 @@ class AdaptLoop:
     def _encoder(self, digest: str) -> tuple[int, Encode]:
         """Opens an encoder once; those that no model names any more are dropped."""
         if digest not in self._encoders:
-            used = {state.encoder_digest for state in self._states.values()}
+            states = self._states.values()
+            used = {d for state in states for d in (state.encoder_digest, state.next_encoder)}
             self._encoders = {d: e for d, e in self._encoders.items() if d in used}
             self._encoders[digest] = self._make_encode(digest)
         return self._encoders[digest]

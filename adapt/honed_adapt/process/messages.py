@@ -56,6 +56,8 @@ class ModelState:
             `recipe.Recipe`; None if that is to be decided.
         distrusted: submitters whose labels do not count.
         false_alarms, coverage: what its head shall promise, see `promises.Wanted`.
+        next_encoder: digest of a candidate's encoder, over which all that serves is to be learned
+            too, see `ahead.py`; empty if there is none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ModelState:
     recipe: Mapping[str, Any] | None = field(default_factory=dict)
     false_alarms: float = FALSE_ALARMS
     coverage: float = COVERAGE
+    next_encoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class Revision:
         losses: of the experts on audits, see `recipe.losses`.
         calibration_error, brier: of held-out labels, see `scores.Calibration`.
         growing: whether more will come of the same labels: a larger regression is on its way.
+        next_encoder: the candidate's encoder that it was learned over; empty for the one that
+            serves. It serves only if the candidate does.
     """
 
     model: str
@@ -149,6 +154,7 @@ class Revision:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
     growing: bool = False
+    next_encoder: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

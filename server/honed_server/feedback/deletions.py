@@ -173,7 +173,7 @@ class Deletions:
         c, name = self._catalogue, entry.row.name
         async with entry.lock:
             if max(entry.version_position, entry.row.pinned_at) < position:
-                await lifecycle.checkpoint(entry, "deletion", "deletion", gated=False)
+                await lifecycle.checkpoints.make(entry, "deletion", "deletion", gated=False)
             noted = c.log.note_served(name, position, c.serving(name).revision)
             await asyncio.wrap_future(noted)
 

@@ -26,8 +26,8 @@ from honed_adapt.feedback.values import State
 from honed_adapt.head import Head
 from honed_adapt.instant.parking import Parking
 from honed_adapt.process import messages
+from honed_adapt.process.ahead import Encode
 from honed_adapt.process.beside import ServerGone, ServerLine, step_back
-from honed_adapt.process.learner import Encode
 from honed_adapt.process.loop import AdaptLoop
 from honed_adapt.storage import vectors_file, versions
 from honed_adapt.storage.vectors import VectorStore

@@ -25,7 +25,7 @@ from honed_server.models.catalogue import Catalogue
 from honed_server.models.lifecycle import Lifecycle
 from honed_server.models.precision import take_integers
 from honed_server.rounds.rounds import Rounds
-from honed_server.trials.candidates import Candidates
+from honed_server.trials.offers import Offers
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,8 @@ class AdaptLink:
     Args:
         path: Of the socket.
         catalogue: The models.
-        lifecycle: Writes checkpoints.
-        candidates: Judges candidates.
+        lifecycle: Makes versions of what serves, and has candidates catch up with it.
+        offers: Judges candidates.
         rounds: What trainers work on.
 
     Attributes:
@@ -52,13 +52,13 @@ class AdaptLink:
         path: Path,
         catalogue: Catalogue,
         lifecycle: Lifecycle,
-        candidates: Candidates,
+        offers: Offers,
         rounds: Rounds,
     ) -> None:
         self._path = path
         self._catalogue = catalogue
         self._lifecycle = lifecycle
-        self._candidates = candidates
+        self._offers = offers
         self._rounds = rounds
         self._trainers: dict[asyncio.StreamWriter, int] = {}
         self._adapt: asyncio.StreamWriter | None = None
@@ -126,18 +126,13 @@ class AdaptLink:
                     self.tell(self._catalogue.models_message())
                     self.tell(self._rounds.order())
             case messages.Revision():
-                offer = message
-                verdict = await _judged(
-                    offer.model,
-                    offer.revision,
-                    lambda: install_revision(self._catalogue, offer),
-                )
+                verdict = await self._revision(message)
                 writer.write(messages.encode(verdict))
                 await self._checkpoint_when_due(verdict)
             case messages.Candidate():
                 candidate = message
                 verdict = await _judged(
-                    candidate.model, 0, lambda: self._rounds.offered(candidate, self._candidates)
+                    candidate.model, 0, lambda: self._rounds.offered(candidate, self._offers)
                 )
                 writer.write(messages.encode(verdict))
             case messages.RoundProgress():
@@ -159,12 +154,22 @@ class AdaptLink:
             case _:
                 raise wire.FrameError(f"{type(message).__name__} is not for the server")
 
+    async def _revision(self, offer: messages.Revision) -> messages.Verdict:
+        """Serves what was learned, or keeps it for the candidate whose encoder it is over."""
+
+        async def judge() -> messages.Verdict:
+            if offer.next_encoder:
+                return await self._lifecycle.catching_up.take(offer)
+            return await install_revision(self._catalogue, offer)
+
+        return await _judged(offer.model, offer.revision, judge)
+
     async def _checkpoint_when_due(self, verdict: messages.Verdict) -> None:
         entry = self._catalogue.entries.get(verdict.model)
         if entry is None or verdict.outcome != "accepted":
             return
         try:
-            await self._lifecycle.checkpoint_when_due(entry)
+            await self._lifecycle.checkpoints.make_when_due(entry)
         except (ServingError, StoreError, OSError) as error:
             # What serves is in the log already: the version is written at the next occasion.
             log.warning("no version was written", model=verdict.model, why=str(error))

@@ -25,6 +25,7 @@ from honed_server.edge.errors import NotReady, ServingError, UnknownModel
 from honed_server.edge.metrics import Metrics
 from honed_server.encoders.pool import EncoderPool
 from honed_server.insight.watch import Watched
+from honed_server.models.ahead import Ahead
 from honed_server.models.decisions import decision as decision
 from honed_server.models.events import Events
 from honed_server.models.policies import Policies, policy_message
@@ -63,6 +64,7 @@ class Entry:
         watch: Whether its answers are right, and whether its texts change.
         learning: What the newest offer says that it was learned with.
         rival: What is compared with what serves.
+        ahead: What is learned over the encoder of a candidate that shall serve soon.
     """
 
     row: ModelRow
@@ -89,6 +91,7 @@ class Entry:
     watch: Watched = field(default_factory=Watched)
     learning: pb.Learning = field(default_factory=pb.Learning)
     rival: Rival = field(default_factory=Rival)
+    ahead: Ahead | None = None
 
     def weigh(self, metrics: Mapping[str, Any]) -> None:
         """Takes over how much was learned from a version's metrics; without any, all of it."""
@@ -274,6 +277,7 @@ class Catalogue:
                     recipe=entry.recipe,
                     false_alarms=policy.out_of_scope_false_alarms,
                     coverage=policy.coverage,
+                    next_encoder="" if entry.row.paused or not entry.ahead else entry.ahead.digest,
                 )
             )
         return messages.Models(tuple(states))

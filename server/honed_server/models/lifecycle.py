@@ -1,4 +1,4 @@
-"""Decides which version serves next: checkpoint, promote, roll back, pause, resume.
+"""Decides which version serves next: promote, roll back, pause, resume.
 
 All of it works while the adapt process is down. The order is always the same: write aside and
 verify, record in the registry (the commit point), swap one reference, tell the adapt process.
@@ -8,21 +8,20 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import apsw
-import structlog
 
 from honed_adapt.feedback.log import State
+from honed_adapt.process import messages
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotReady
 from honed_server.models import recipes
 from honed_server.models.catalogue import Catalogue, Entry, decision
+from honed_server.models.catching_up import CatchingUp
+from honed_server.models.checkpoints import Checkpoints
 from honed_server.models.registry import DecisionRow, Pins, VersionRow, VersionState
-from honed_server.models.registry_rows import insert_version
-from honed_server.models.shelf import Draft, Shelf
-from honed_server.trials import gate
+from honed_server.models.registry_rows import insert_version, record_decision
+from honed_server.models.shelf import Shelf
 from honed_server.trials.trials import Trials
 from honed_server.trials.turns import Turn, watch_trial
-
-log = structlog.get_logger(__name__)
 
 
 class Lifecycle:
@@ -33,6 +32,10 @@ class Lifecycle:
         shelf: Their versions on disk.
         trials: What is compared with what serves.
         checkpoint_revisions: Revisions after which the serving head becomes a version.
+
+    Attributes:
+        checkpoints: Makes what serves a version.
+        catching_up: Has candidates catch up with what serves.
     """
 
     def __init__(
@@ -41,108 +44,74 @@ class Lifecycle:
         self._catalogue = catalogue
         self._shelf = shelf
         self._trials = trials
-        self._checkpoint_revisions = checkpoint_revisions
+        self.checkpoints = Checkpoints(catalogue, shelf, checkpoint_revisions)
+        self.catching_up = CatchingUp(catalogue)
+        self.catching_up.on_caught_up = trials.look
 
-    async def checkpoint(self, entry: Entry, source: str, actor: str, *, gated: bool) -> None:
-        """Makes the serving revision a version; the caller holds the entry's lock.
+    async def promote(self, model: str, number: int, actor: str, deadline: float) -> Entry:
+        """Serves a candidate by hand, or makes the serving revision a version (number 0).
+
+        One of a fine-tuning round learns first what came since, if there is an adapt process.
 
         Args:
-            entry: The model.
-            source: "checkpoint" or "deletion", for the record.
+            model: Name.
+            number: Of the version.
             actor: Who asks.
-            gated: Whether the gate may refuse; it refuses neither people nor forgetting.
-
-        Raises:
-            NotReady: A deletion is pending: a version would keep what was deleted.
-        """
-        c = self._catalogue
-        name = entry.row.name
-        serving = c.serving(name)
-        if serving.revision == entry.version_position and source == "checkpoint":
-            return
-        if not c.has_forgotten(entry, entry.deletion_position):
-            raise NotReady(
-                "what serves has not forgotten yet what was deleted; delete again to finish that",
-                reason="DELETION_PENDING",
-            )
-        judged = await gate.judge_checkpoint(c, self._shelf, entry) if gated else gate.BY_HAND
-        number = await asyncio.to_thread(c.registry.next_version, name)
-        record = decision(
-            name,
-            "gate" if gated else "promote",
-            judged.outcome,
-            actor="gate" if gated else actor,
-            reason=judged.reason,
-            version=number,
-            numbers=judged.numbers,
-        )
-        entry.unsaved = 0
-        if judged.outcome != "promoted":
-            await asyncio.wrap_future(c.registry.record(record))
-            return
-        draft = Draft(
-            number, entry.row.active_version, serving.revision, serving.head,
-            serving.label_set_version, serving.loaded, source,
-            metrics={**judged.numbers, **entry.weighed},
-        )  # fmt: skip
-        version = await self._shelf.write(name, draft, record)
-        await self._shelf.activate(entry, version, record)
-        c.publish(
-            entry, number, serving.revision, serving.label_set_version, serving.head,
-            kind=pb.ModelEvent.KIND_VERSION,
-        )  # fmt: skip
-
-    async def checkpoint_when_due(self, entry: Entry) -> None:
-        """Checkpoints after the first labels of a model and then at the set cadence."""
-        serving = self._catalogue.serving(entry.row.name)
-        first = entry.version_source == "create" and serving.revision >= entry.log_position
-        if entry.unsaved >= self._checkpoint_revisions or first:
-            async with entry.lock:
-                await self.checkpoint(entry, "checkpoint", "cadence", gated=True)
-
-    async def promote(self, model: str, number: int, actor: str) -> Entry:
-        """Serves a candidate by hand, or makes the serving revision a version (number 0).
+            deadline: On the monotonic clock, for catching up.
 
         Raises:
             NotFound: No such version.
-            NotReady: It is no candidate, was learned from feedback that was deleted since, or
-                cannot be read.
+            NotReady: It is no candidate, was learned from feedback that was deleted since, cannot
+                be read, or has not caught up in time.
         """
         entry = self._catalogue.entry(model)
-        async with entry.lock:
-            if number == 0:
-                await self.checkpoint(entry, "checkpoint", actor, gated=False)
-                return entry
-            version = self._shelf.find(model, number)
-            if version.state not in (VersionState.CANDIDATE, VersionState.REFUSED):
-                raise NotReady(
-                    f"version {number} is {version.state.name.lower()}; promote takes candidates, "
-                    "roll back to return to an earlier version",
-                    reason="NOT_A_CANDIDATE",
-                )
-            if version.tainted_position:
-                raise NotReady(
-                    f"version {number} was learned from feedback deleted at log position "
-                    f"{version.tainted_position}; promote one that does not contain it, or start a "
-                    "round to learn without it",
-                    reason="CANNOT_PROMOTE",
-                )
-            await self.keep_serving(entry)
+        if number == 0:
+            async with entry.lock:
+                await self.checkpoints.make(entry, "checkpoint", actor, gated=False)
+            return entry
+        version = self._promotable(model, number)
+        digest, position = version.encoder_digest, version.log_position
+        ahead = self.catching_up
+        async with (
+            ahead.waiting(entry, digest, position, deadline=deadline, patient=False),
+            entry.lock,
+        ):
+            version = self._promotable(model, number)
+            offer = None
+            if await ahead.needed(entry, digest, position):
+                offer = ahead.found(entry, digest)
+                if offer is None and self._catalogue.adapt_state == "running":
+                    raise NotReady(
+                        f"version {number} has not caught up in time with what was learned since "
+                        "it was made; promote it again, with a later deadline",
+                        reason="CATCHING_UP",
+                    )
+            await self.checkpoints.keep(entry)
             record = decision(
                 model, "promote", "promoted", actor=actor, reason="by hand", version=number
             )
             turn = self._trials.ending(
                 entry, "overridden", actor, f"version {number} serves by hand"
             )
-            await self.serve_promoted(entry, version, record, turn)
+            await self.serve_promoted(entry, version, record, turn, learned=offer)
         return entry
 
-    async def keep_serving(self, entry: Entry) -> None:
-        """Makes what serves a version, so that it is what the promoted one is compared with."""
-        try:
-            await self.checkpoint(entry, "checkpoint", "gate", gated=True)
-        except NotReady as error:
-            log.warning("the last version is the one before", model=entry.row.name, why=str(error))
+    def _promotable(self, model: str, number: int) -> VersionRow:
+        version = self._shelf.find(model, number)
+        if version.state not in (VersionState.CANDIDATE, VersionState.REFUSED):
+            raise NotReady(
+                f"version {number} is {version.state.name.lower()}; promote takes candidates, "
+                "roll back to return to an earlier version",
+                reason="NOT_A_CANDIDATE",
+            )
+        if version.tainted_position:
+            raise NotReady(
+                f"version {number} was learned from feedback deleted at log position "
+                f"{version.tainted_position}; promote one that does not contain it, or start a "
+                "round to learn without it",
+                reason="CANNOT_PROMOTE",
+            )
+        return version
 
     async def serve_promoted(
         self,
@@ -153,16 +122,18 @@ class Lifecycle:
         reference: int | None = None,
         *,
         recorded: bool = True,
+        learned: messages.Revision | None = None,
     ) -> None:
         """Serves a version and watches it, on record as one; the caller holds the entry's lock.
 
         Args:
-            entry: The model; what serves is a version, see `keep_serving`.
+            entry: The model; what serves is a version, see `Checkpoints.keep`.
             version: What was promoted.
             record: The decision.
             turn: How the trial of the model ends.
             reference: Anchor texts that it answers rightly, if that is known.
             recorded: Whether the version is on record already.
+            learned: What was learned over its encoder since it was made; serves with it.
 
         Raises:
             NotReady: It cannot be read; then nothing has changed.
@@ -177,9 +148,11 @@ class Lifecycle:
             if not recorded:
                 insert_version(db, version)
             turn.write(db)
+            if learned is not None:
+                record_decision(db, recipes.carried(version, learned))
 
         kind = pb.ModelEvent.KIND_VERSION
-        await self._shelf.serve(entry, version, record, kind, pins, with_it)
+        await self._shelf.serve(entry, version, record, kind, pins, with_it, learned)
         entry.anchor_reference = reference
         self._trials.taken(entry, turn)
 

@@ -109,6 +109,11 @@ async def go_back(catalogue: Catalogue, entry: Entry, version: VersionRow, last:
         catalogue.renew(entry)
 
 
+def carried(version: VersionRow, offer: messages.Revision) -> DecisionRow:
+    """The record of the recipe of what was learned over a version's encoder and serves with it."""
+    return _changed(version.model, version.version, offer.recipe, offer.revision, "experts")
+
+
 async def _change(
     catalogue: Catalogue,
     entry: Entry,
@@ -116,16 +121,18 @@ async def _change(
     revision: int,
     actor: str,
 ) -> None:
-    made = decision(
-        entry.row.name,
-        "recipe",
-        "changed",
-        actor=actor,
-        reason=_told(recipe),
-        version=entry.row.active_version,
-        numbers={"revision": revision, "recipe": None if recipe is None else dict(recipe)},
-    )
+    made = _changed(entry.row.name, entry.row.active_version, recipe, revision, actor)
     await asyncio.wrap_future(catalogue.registry.record(made))
+
+
+def _changed(
+    model: str, version: int, recipe: Mapping[str, Any] | None, revision: int, actor: str
+) -> DecisionRow:
+    numbers = {"revision": revision, "recipe": None if recipe is None else dict(recipe)}
+    return decision(
+        model, "recipe", "changed",
+        actor=actor, reason=_told(recipe), version=version, numbers=numbers,
+    )  # fmt: skip
 
 
 def _told(recipe: Mapping[str, Any] | None) -> str:

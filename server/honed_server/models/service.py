@@ -16,6 +16,7 @@ from honed_server.models.registry import DecisionRow, VersionRow
 from honed_server.models.uploads import Uploads
 from honed_server.rounds.rounds import Rounds
 from honed_server.trials.candidates import Candidates
+from honed_server.trials.offers import Offers
 
 _DECISIONS = 1000
 _MAX_TRIALS = 1000
@@ -33,6 +34,7 @@ class ModelsService:
         lifecycle: Lifecycle,
         forgetting: Forgetting,
         candidates: Candidates,
+        offers: Offers,
         rounds: Rounds,
     ) -> None:
         self._catalogue = catalogue
@@ -41,6 +43,7 @@ class ModelsService:
         self._lifecycle = lifecycle
         self._forgetting = forgetting
         self._candidates = candidates
+        self._offers = offers
         self._rounds = rounds
 
     async def create(self, request: pb.CreateModelRequest, call: Call) -> pb.Model:
@@ -78,7 +81,7 @@ class ModelsService:
             )
         async with self._uploads.receive(start.files, parts) as folder:
             offer = await self._creation.candidate_of(start.name, folder)
-            await self._candidates.take(offer)
+            await self._offers.take(offer)
         return self._catalogue.describe(entry)
 
     async def start_round(self, request: pb.StartRoundRequest, call: Call) -> pb.Round:
@@ -143,7 +146,7 @@ class ModelsService:
     async def promote(self, request: pb.PromoteRequest, call: Call) -> pb.Model:
         """Serves a version by hand."""
         who = _who(request.requested_by, call)
-        entry = await self._lifecycle.promote(request.model, request.version, who)
+        entry = await self._lifecycle.promote(request.model, request.version, who, call.deadline)
         return self._catalogue.describe(entry)
 
     async def rollback(self, request: pb.RollbackRequest, call: Call) -> pb.Model:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from honed_adapt.head import Head
+from honed_adapt.process import messages
 from honed_adapt.scoring import weights_of
 from honed_adapt.storage import versions
 from honed_proto.v1 import models_pb2 as pb
@@ -153,6 +154,7 @@ class Shelf:
         kind: pb.ModelEvent.Kind,
         pins: Pins | None = None,
         with_it: WithIt = nothing,
+        learned: messages.Revision | None = None,
     ) -> None:
         """Reads, activates and swaps in a version; offers under way become void.
 
@@ -163,19 +165,24 @@ class Shelf:
             kind: Of the event that tells of it.
             pins: Given by a rollback: learning is paused there.
             with_it: What else is on record once it serves, and only then.
+            learned: What was learned over its encoder since, which serves in the place of its head.
 
         Raises:
             NotReady: It cannot be read; then nothing has changed.
         """
         stored, c = await self.read(row), self._catalogue
+        revision, number, head = row.log_position, stored.label_set_version, stored.head
+        if learned is not None:
+            revision, head = learned.revision, learned.head
+            sets = c.registry.label_set_number(row.model, head.labels)
+            number = await asyncio.wrap_future(sets)
+            await asyncio.to_thread(weights_of, head)
         await self.activate(entry, row, record, pins, with_it)
         if c.serving(row.model).loaded.encoder.digest != (encoder := row.encoder_digest):
-            entry.recipe = recipes.recorded(c.registry, row.model, encoder, row.log_position)
+            entry.recipe = recipes.recorded(c.registry, row.model, encoder, revision)
         entry.weigh(stored.metrics)
-        c.publish(
-            entry, row.version, row.log_position, stored.label_set_version, stored.head,
-            kind=kind, loaded=stored.loaded,
-        )  # fmt: skip
+        entry.ahead = None
+        c.publish(entry, row.version, revision, number, head, kind=kind, loaded=stored.loaded)
         c.pool.drop_unused()
         c.renew(entry)
 

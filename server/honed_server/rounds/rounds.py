@@ -21,7 +21,7 @@ from honed_server.rounds.checks import Facts, check
 from honed_server.rounds.files import remove_encoders, remove_work
 from honed_server.rounds.messages import round_message, round_model
 from honed_server.rounds.rows import RoundRow, RoundState, RoundStore
-from honed_server.trials.candidates import Candidates
+from honed_server.trials.offers import Offers
 
 _ATTEMPTS = 4  # trainers that may end too early without getting further
 _LISTED = 100
@@ -156,13 +156,13 @@ class Rounds:
         """The round that is under way for a model."""
         return next((row.round_id for row in self.active() if model in row.models), None)
 
-    async def offered(self, offer: messages.Candidate, candidates: Candidates) -> messages.Verdict:
+    async def offered(self, offer: messages.Candidate, offers: Offers) -> messages.Verdict:
         """Has a candidate judged, and notes the version that it became.
 
         One that was learned from what has been deleted since is "stale": the round starts over.
         """
         if not offer.round_id:
-            return await candidates.take(offer)
+            return await offers.take(offer)
         row, entry = self._rows.get(offer.round_id), self._catalogue.entries.get(offer.model)
         if row is None or not row.active:
             return messages.Verdict(offer.model, 0, "stale", "the round has ended")
@@ -171,7 +171,7 @@ class Rounds:
         number = row.versions.get(offer.model, 0)
         if number and row.encoder_digest == offer.encoder_digest:  # by a trainer that was killed
             return messages.Verdict(offer.model, number, "candidate", "it was offered before")
-        verdict = await candidates.take(offer)
+        verdict = await offers.take(offer, lambda: self._rows[offer.round_id].active)
         if verdict.outcome == "stale":
             return verdict
         row = self._rows[offer.round_id]

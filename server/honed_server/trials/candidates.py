@@ -10,16 +10,12 @@ import asyncio
 import structlog
 
 from honed_adapt.gate.policy import Policy
-from honed_adapt.gate.trials import Standing, spent
-from honed_adapt.process.messages import Candidate, Verdict
+from honed_adapt.gate.trials import Standing
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotReady
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.models.lifecycle import Lifecycle
-from honed_server.models.policies import demands_of
-from honed_server.models.registry import DecisionRow, VersionRow, VersionState
-from honed_server.models.shelf import Draft, Shelf
-from honed_server.serving.generations import LoadedEncoder
+from honed_server.models.shelf import Shelf
 from honed_server.trials import gate
 from honed_server.trials.book import TrialBook, TrialRow
 from honed_server.trials.trials import Trials
@@ -36,7 +32,7 @@ class Candidates:
         shelf: Their versions.
         trials: Those that go on.
         book: Trials on record.
-        lifecycle: Serves earlier versions again.
+        lifecycle: Serves other versions.
     """
 
     def __init__(
@@ -54,91 +50,6 @@ class Candidates:
         self._lifecycle = lifecycle
         trials.decide = self.decide
         trials.go_on = self._go_on
-
-    async def take(self, offer: Candidate) -> Verdict:
-        """Verifies, judges and records an offered head; serves it or tries it as that turns out.
-
-        One that was learned from what has been deleted since is "stale", and no version.
-
-        Raises:
-            UnknownModel: No such model.
-            NotReady: Its encoder is not here or is damaged.
-            HeadError: The head must not be served.
-        """
-        c, name = self._catalogue, offer.model
-        entry = c.entry(name)
-        loaded = await c.pool.get(offer.encoder_digest)
-        offer.head.validate(loaded.encoder.hidden)
-        async with entry.lock:
-            # Deletions take the lock too, and mark the versions that there are by then.
-            if await asyncio.to_thread(self._learned_deleted, offer):
-                return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
-            judged = await self._first_look(entry, offer, loaded)
-            if judged.outcome == "promoted":
-                await self._lifecycle.keep_serving(entry)
-            draft, record = await self._drafted(entry, offer, loaded, judged)
-            if judged.outcome == "promoted":
-                version = await self._shelf.lay(name, draft, record)
-                turn = self._trials.ending(
-                    entry, "superseded", "gate", f"version {version.version} serves"
-                )
-                await self._lifecycle.serve_promoted(
-                    entry, version, record, turn, judged.anchor_right, recorded=False
-                )
-            else:
-                version = await self._shelf.write(name, draft, record)
-            if judged.outcome == "candidate" and not entry.row.paused:
-                await self._try(entry, version, judged)
-        c.metrics.candidates.labels(name, judged.outcome).inc()
-        return Verdict(name, version.version, judged.outcome, judged.reason)
-
-    def _learned_deleted(self, offer: Candidate) -> bool:
-        deletions = self._catalogue.log.deletions(offer.model, offer.log_position)
-        return any(one.first_position <= offer.log_position for one in deletions)
-
-    async def _first_look(
-        self, entry: Entry, offer: Candidate, loaded: LoadedEncoder
-    ) -> gate.Judged:
-        """What the gate says, and what this candidate costs of the false promotions allowed."""
-        name = entry.row.name
-        policy = self._catalogue.policies.of(name)
-        number = await asyncio.to_thread(self._book.candidates, name) + 1
-        judged = await gate.judge_candidate(
-            self._catalogue, entry, offer.head, loaded, demands_of(policy, number)
-        )
-        outcome, reason = judged.outcome, judged.reason
-        if entry.row.paused and outcome == "promoted":
-            outcome, reason = "candidate", f"{reason}; not promoted, because learning is paused"
-        cost = {"candidate": number, "alpha_spent": spent(number, policy.alpha)}
-        return gate.Judged(outcome, reason, {**judged.numbers, **cost})
-
-    async def _drafted(
-        self, entry: Entry, offer: Candidate, loaded: LoadedEncoder, judged: gate.Judged
-    ) -> tuple[Draft, DecisionRow]:
-        """The offer as a version to be written, and the decision about it."""
-        c, name = self._catalogue, entry.row.name
-        number = await asyncio.to_thread(c.registry.next_version, name)
-        record = decision(
-            name, "gate", judged.outcome,
-            actor="gate", reason=judged.reason, version=number, numbers=judged.numbers,
-        )  # fmt: skip
-        refused = judged.outcome == "refused"
-        draft = Draft(
-            number=number,
-            parent=entry.row.active_version,
-            revision=offer.log_position,
-            head=offer.head,
-            label_set_version=await asyncio.wrap_future(
-                c.registry.label_set_number(name, offer.head.labels)
-            ),
-            loaded=loaded,
-            source=offer.source,
-            state=VersionState.REFUSED if refused else VersionState.CANDIDATE,
-            seed=offer.seed,
-            hyper_parameters=offer.hyper_parameters,
-            metrics={**offer.metrics, **judged.numbers},
-        )
-        return draft, record
 
     async def decide(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Does what a trial has come to."""
@@ -178,32 +89,26 @@ class Candidates:
             for hear in c.on_policy:
                 hear(entry)
 
-    async def _try(self, entry: Entry, version: VersionRow, judged: gate.Judged) -> None:
-        """Puts a candidate on trial: in the place of an older one, or after a watch has ended."""
-        present = self._trials.of(entry.row.name)
-        manual = self._catalogue.policies.of(entry.row.name).promotion == "manual"
-        if manual or (present is not None and present.kind == "watch"):
-            return
-        reason = f"version {version.version}, which has learned more, takes its place"
-        turn = self._trials.ending(entry, "superseded", "gate", reason)
-        e_needed = float(judged.numbers["e_needed"])
-        turn.begins = candidate_trial(self._catalogue, entry, version, judged.anchor, e_needed)
-        await self._trials.take(entry, turn)
-
     async def _promote(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Serves a candidate that audits have proven better, if the anchor set still agrees."""
         c = self._catalogue
         version = self._shelf.find(row.model, row.version)
         if entry.row.paused or version.tainted_position:
             return  # after a rollback a person decides; what must be forgotten never serves
+        digest, learned = version.encoder_digest, None
+        if await self._lifecycle.catching_up.needed(entry, digest, version.log_position):
+            learned = self._lifecycle.catching_up.found(entry, digest)
+            if learned is None:  # the trial is looked at again when it has caught up
+                self._lifecycle.catching_up.want(entry, digest)
+                return
         rival, votes = await self._trials.rival(entry, row), await self._trials.votes(row)
-        demands = self._trials.demands(row)
-        judged = await gate.judge_candidate(c, entry, rival.head, rival.loaded, demands, votes)
+        demands, head = self._trials.demands(row), learned.head if learned else rival.head
+        judged = await gate.judge_candidate(c, entry, head, rival.loaded, demands, votes)
         if judged.outcome == "refused":
             await self._end(entry, "refused", judged.reason, standing, refused=True)
         if judged.outcome != "promoted":
             return
-        await self._lifecycle.keep_serving(entry)
+        await self._lifecycle.checkpoints.keep(entry)
         record = decision(
             row.model, "gate", "promoted", actor="gate", reason=f"on trial: {judged.reason}",
             version=row.version, numbers={**judged.numbers, **standing.numbers},
@@ -211,7 +116,9 @@ class Candidates:
         turn = self._trials.ending(entry, "promoted", "gate", judged.reason, standing=standing)
         try:
             right = judged.anchor_right
-            await self._lifecycle.serve_promoted(entry, version, record, turn, right)
+            await self._lifecycle.serve_promoted(
+                entry, version, record, turn, right, learned=learned
+            )
         except NotReady as error:
             await self._end(entry, "refused", f"it cannot serve: {error}", standing)
 
@@ -244,7 +151,10 @@ class Candidates:
         """Tries the candidate that has been waiting, if there is one and nothing else is tried."""
         name = entry.row.name
         policy = self._catalogue.policies.of(name)
-        if self._trials.of(name) or entry.row.paused or policy.promotion == "manual":
+        if self._trials.of(name):
+            return
+        self._lifecycle.catching_up.drop(entry)
+        if entry.row.paused or policy.promotion == "manual":
             return
         number = await asyncio.to_thread(self._book.next_candidate, name)
         if not number:

@@ -1,0 +1,23 @@
+"""A candidate over another encoder, on its way to what serves: what was offered of it so far."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from honed_adapt.process import messages
+
+
+@dataclass(slots=True)
+class Ahead:
+    """What the adapt process is to learn beside what serves.
+
+    Attributes:
+        digest: The candidate's encoder.
+        offer: The newest head over it.
+        holders: Those that wait for it; while there are any no other candidate takes its place.
+        came: Set by each offer.
+    """
+
+    digest: str
+    offer: messages.Revision | None = None
+    holders: int = 0
+    came: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,142 @@
+"""A candidate of a fine-tuning round catches up with the log before it serves.
+
+Its head has learned up to where its round read the log. Labels that came since are served by the
+old encoder's lane and would be lost by a swap, so the adapt process learns all of them over the new
+encoder, too (`honed_adapt/process/ahead.py`), and offers that head first, ahead of each revision
+that serves. So once there is one, it lacks nothing that serves.
+
+A head from elsewhere may know what the log does not, so it serves as it was judged.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+from honed_adapt.encoders.lineage import read_lineage
+from honed_adapt.process import messages
+from honed_server.models.ahead import Ahead
+from honed_server.models.catalogue import Catalogue, Entry
+
+_LOOK_S = 1.0
+
+
+class CatchingUp:
+    """Has candidates catch up. Event loop only.
+
+    Args:
+        catalogue: The models.
+
+    Attributes:
+        on_caught_up: Told when a candidate of a model has.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.on_caught_up: Callable[[Entry], None] = lambda _entry: None
+
+    async def needed(self, entry: Entry, digest: str, position: int) -> bool:
+        """Whether a version lacks labels that serve and can be learned over its encoder.
+
+        Args:
+            entry: The model.
+            digest: The version's encoder.
+            position: Log position up to which it has learned.
+        """
+        made = await asyncio.to_thread(read_lineage, self._catalogue.home, digest)
+        return made is not None and self._lacks(entry, digest, position)
+
+    def found(self, entry: Entry, digest: str) -> messages.Revision | None:
+        """The head over an encoder that lacks nothing that serves, if there is one."""
+        ahead = entry.ahead
+        if ahead is None or ahead.digest != digest or ahead.offer is None:
+            return None
+        return ahead.offer if ahead.offer.epoch == entry.epoch else None
+
+    def want(self, entry: Entry, digest: str) -> Ahead | None:
+        """Has a candidate over an encoder catch up; None while somebody waits for another one."""
+        ahead = entry.ahead
+        if ahead is not None and ahead.digest == digest:
+            return ahead
+        if ahead is not None and ahead.holders:
+            return None
+        entry.ahead = Ahead(digest)
+        self._catalogue.tell_adapt(self._catalogue.models_message())
+        return entry.ahead
+
+    def drop(self, entry: Entry) -> None:
+        """Has nothing learned ahead any more, unless somebody waits for it."""
+        if entry.ahead is not None and not entry.ahead.holders:
+            entry.ahead = None
+            self._catalogue.tell_adapt(self._catalogue.models_message())
+
+    @asynccontextmanager
+    async def waiting(
+        self, entry: Entry, digest: str, position: int, *, deadline: float, patient: bool
+    ) -> AsyncIterator[None]:
+        """Waits until a candidate has caught up, and keeps it so; gives up at the deadline.
+
+        Args:
+            entry: The model; the caller must not hold its lock.
+            digest: The candidate's encoder.
+            position: Log position up to which it has learned.
+            deadline: On the monotonic clock.
+            patient: Whether to wait even while there is no adapt process.
+        """
+        held: Ahead | None = None
+        try:
+            while (
+                monotonic() < deadline
+                and await self.needed(entry, digest, position)
+                and self.found(entry, digest) is None
+                and (patient or self._catalogue.adapt_state == "running")
+            ):
+                if held is None or held is not entry.ahead:
+                    held = self.want(entry, digest)
+                    if held is not None:
+                        held.holders += 1
+                await _offered(held, min(_LOOK_S, deadline - monotonic()))
+            yield
+        finally:
+            if held is not None:
+                held.holders -= 1
+                if held is entry.ahead:
+                    self.drop(entry)
+
+    async def take(self, offer: messages.Revision) -> messages.Verdict:
+        """Keeps an offered head for the candidate that waits for it.
+
+        Raises:
+            HeadError: It must not be served.
+            NotReady: Its encoder is not here or is damaged.
+        """
+        entry, digest = self._catalogue.entries.get(offer.model), offer.next_encoder
+        ahead = None if entry is None else entry.ahead
+        if entry is None or ahead is None or ahead.digest != digest or offer.epoch != entry.epoch:
+            why = "no candidate over this encoder is to catch up"
+            return messages.Verdict(offer.model, offer.revision, "refused", why)
+        loaded = await self._catalogue.pool.get(digest)
+        offer.head.validate(loaded.encoder.hidden)
+        first = self.found(entry, digest) is None
+        ahead.offer = offer
+        ahead.came.set()
+        if first:
+            self.on_caught_up(entry)
+        return messages.Verdict(offer.model, offer.revision, "ahead", "it waits for its candidate")
+
+    def _lacks(self, entry: Entry, digest: str, position: int) -> bool:
+        serving = self._catalogue.serving(entry.row.name)
+        return (
+            not entry.row.paused
+            and serving.loaded.encoder.digest != digest
+            and serving.revision > position
+        )
+
+
+async def _offered(ahead: Ahead | None, patience_s: float) -> None:
+    if ahead is None:
+        await asyncio.sleep(patience_s)
+        return
+    ahead.came.clear()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ahead.came.wait(), patience_s)
