@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+_HALVINGS = 20  # of an interval, to 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,16 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def latencies(seconds: ArrayLike) -> dict[str, float]:
     """`Latencies.of` as it is written into results."""
     return asdict(Latencies.of(seconds))
+
+
+def at_most(found: int, of: int, confidence: float = 0.95) -> float:
+    """Upper limit of a share of which `found` in `of` were seen (Clopper and Pearson, one-sided).
+
+    Were the share larger, so few would be seen with a chance of at most 1 - `confidence`.
+    """
+    low, high = found / of, 1.0
+    for _ in range(_HALVINGS):
+        share = (low + high) / 2
+        chance = sum(comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(found + 1))
+        low, high = (share, high) if chance > 1 - confidence else (low, share)
+    return round(high, 4)

@@ -78,8 +78,12 @@ def both_processes_are_weighed(found):
 
 
 def null_candidates_are_not_promoted(found):
-    assert found["null"].get("promoted", 0) + found["corrections_only"].get("promoted", 0) <= 2
-    assert sum(found["null"].values()) == sum(found["corrections_only"].values()) == 200
+    lives = found["lives"]
+    assert {lives[of]["candidates_each"] for of in ("audited", "corrections_only")} == {200}
+    assert lives["audited"]["restarts_each"] == lives["corrections_only"]["restarts_each"] == 10
+    assert lives["audited"]["promoted"] <= 2
+    assert lives["corrections_only"]["promoted"] == 0
+    assert lives["misnamed"]["lives_with_one"] == lives["misnamed"]["lives"]
     assert {of["runs"] for of in (*found["gains"], *found["losses"])} == {2}
 
 

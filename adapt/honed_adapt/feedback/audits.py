@@ -21,9 +21,10 @@ _COUNTING = f"""
     )
 """
 # An earlier audit of a text has had its vote: a text that is sent often has no more than one.
+# CROSS keeps SQLite from walking all entries of the model in the outer loop.
 _KNOWN = f"""
     SELECT e.position FROM json_each(?) b
-    JOIN log e ON e.position = json_extract(b.value, '$[0]')
+    CROSS JOIN log e ON e.position = json_extract(b.value, '$[0]')
     WHERE e.model = ? AND EXISTS (
         SELECT 1 FROM log p WHERE p.model = e.model AND p.text_hash = e.text_hash
         AND p.position < e.position

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import log
 
 import numpy as np
 
-from honed_adapt.gate.evaluate import Demands, Evidence, judge
+from honed_adapt.gate.evaluate import Demands, Evidence, Verdict, judge
 from honed_adapt.gate.paired import NO_ITEMS, Paired, by_class
-from honed_adapt.gate.trials import Vote, alpha_of, candidate_standing, watch_standing
+from honed_adapt.gate.trials import (
+    WATCH_AUDITS,
+    Vote,
+    alpha_of,
+    candidate_standing,
+    watch_standing,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Setup:
         disagreement: share of items that only one of them answers rightly.
         accuracy: of the better of the two.
         anchors: texts of the anchor set, drawn anew for each candidate.
-        audits: audits that a trial sees at most; 0 where feedback is corrections alone.
+        texts: texts that are asked during a trial.
         labels: number of labels, equally likely.
         alpha: share of false promotions that is borne.
     """
@@ -35,7 +42,7 @@ class Setup:
     disagreement: float = 0.08
     accuracy: float = 0.9
     anchors: int = 300
-    audits: int = 2000
+    texts: int = 2000
     labels: int = 77
     alpha: float = 0.05
 
@@ -46,10 +53,13 @@ class Setup:
         both = self.accuracy - max(wins, losses)
         kinds = random.choice(4, count, p=[wins, losses, both, 1 - wins - losses - both])
         names = random.integers(self.labels, size=count)
-        return [
-            Vote(f"label-{name}", kind in (1, 2), kind in (0, 2))
-            for kind, name in zip(kinds.tolist(), names.tolist(), strict=True)
-        ]
+        return list(map(_vote, kinds.tolist(), names.tolist()))
+
+
+@cache
+def _vote(kind: int, name: int) -> Vote:
+    """Only the rival right, only what serves, both, neither; votes are many and few differ."""
+    return Vote(f"label-{name}", kind in (1, 2), kind in (0, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +70,32 @@ class Ending:
     audits: int
 
 
-def life(setup: Setup, candidates: int, seed: int) -> list[Ending]:
-    """What becomes of so many candidates of one model, one after the other.
-
-    Each costs a smaller share of false promotions than the one before, so that all of them
-    together cost no more than `alpha`.
-    """
-    random = np.random.default_rng(seed)
-    return [candidate(setup, number, random) for number in range(1, candidates + 1)]
-
-
 def candidate(setup: Setup, number: int, random: np.random.Generator) -> Ending:
-    """What becomes of the `number`-th candidate of a model: the first look, then the trial."""
+    """What becomes of the `number`-th candidate of a model when every text is audited."""
     demands = Demands(
         e_better=1 / alpha_of(number, setup.alpha), e_worse=1 / setup.alpha, alpha=setup.alpha
     )
     anchors = setup.votes(setup.anchors, random)
-    verdict = judge(_evidence(anchors), demands)
+    verdict = first_look(anchors, demands)
     if verdict.outcome != "candidate":
         return Ending(verdict.outcome, 0)
-    answered = ((vote.label, vote.serving_right, vote.rival_right) for vote in anchors)
-    anchor = sum(by_class(answered).values(), NO_ITEMS)
-    votes = setup.votes(setup.audits, random)
-    for seen in _telling(votes, anchor, 1 / setup.alpha):
+    return trial(paired(anchors), setup.votes(setup.texts, random), demands)
+
+
+def first_look(anchors: Sequence[Vote], demands: Demands) -> Verdict:
+    """What the gate says of a candidate that answers the anchor set so."""
+    return judge(_evidence(anchors), demands)
+
+
+def trial(anchor: Paired, votes: Sequence[Vote], demands: Demands) -> Ending:
+    """How a trial ends that is looked at after every audit.
+
+    Args:
+        anchor: paired answers to the anchor set at the first look.
+        votes: what audits say, in order.
+        demands: what the gate demands of this candidate.
+    """
+    for seen in _telling(votes, anchor, demands.e_better, demands.e_worse):
         standing = candidate_standing(anchor, votes[:seen], demands)
         if standing.outcome != "open":
             return Ending(standing.outcome, seen)
@@ -91,16 +104,24 @@ def candidate(setup: Setup, number: int, random: np.random.Generator) -> Ending:
 
 def watch(setup: Setup, random: np.random.Generator) -> Ending:
     """What becomes of a promoted version: the one before is the rival, with its gain."""
-    votes = setup.votes(setup.audits, random)
-    for seen in (*_telling(votes, NO_ITEMS, 1 / setup.alpha), len(votes)):
-        standing = watch_standing(votes[:seen], 1 / setup.alpha)
+    votes, needed = setup.votes(min(setup.texts, WATCH_AUDITS), random), 1 / setup.alpha
+    for seen in (*_telling(votes, NO_ITEMS, needed, needed), len(votes)):
+        standing = watch_standing(votes[:seen], needed)
         if standing.outcome != "open":
             return Ending(standing.outcome, seen)
     return Ending("open", len(votes))
 
 
-def _telling(votes: Sequence[Vote], before: Paired, evidence: float) -> Iterator[int]:
-    """After how many audits there can be so much evidence, for or against; no others decide.
+def paired(votes: Sequence[Vote]) -> Paired:
+    """How often only one side was right."""
+    answered = ((vote.label, vote.serving_right, vote.rival_right) for vote in votes)
+    return sum(by_class(answered).values(), NO_ITEMS)
+
+
+def _telling(
+    votes: Sequence[Vote], before: Paired, e_better: float, e_worse: float
+) -> Iterator[int]:
+    """After how many audits there can be enough evidence, for or against; no others decide.
 
     No e-value is above the likelihood ratio of the best bet, which is quick to compute. What was
     answered before counts against the rival, not for it.
@@ -109,14 +130,16 @@ def _telling(votes: Sequence[Vote], before: Paired, evidence: float) -> Iterator
     for at, vote in enumerate(votes, 1):
         if vote.serving_right != vote.rival_right:
             wins, losses = wins + vote.rival_right, losses + vote.serving_right
-            counts = ((wins, losses), (wins + before.wins, losses + before.losses))
-            if max(_best_bet(*count) for count in counts) >= log(evidence):
+            against = (losses + before.losses, wins + before.wins)
+            if _best_bet(wins, losses) >= log(e_better) or _best_bet(*against) >= log(e_worse):
                 yield at
 
 
-def _best_bet(wins: int, losses: int) -> float:
-    """Logarithm of what the bet gains that knew the counts."""
-    return sum(n * log(2 * n / (wins + losses)) for n in (wins, losses) if n)
+def _best_bet(more: int, fewer: int) -> float:
+    """Logarithm of what the bet gains that knew how often which side was right."""
+    if more <= fewer:
+        return 0.0
+    return sum(n * log(2 * n / (more + fewer)) for n in (more, fewer) if n)
 
 
 def _evidence(votes: Sequence[Vote]) -> Evidence:

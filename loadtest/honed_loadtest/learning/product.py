@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from honed import Client
-from honed_adapt.gate.simulation import Setup, life
+from honed_adapt.gate.simulation import Setup
 from honed_loadtest import datasets
 from honed_loadtest.bench import checked
 from honed_loadtest.datasets import Example
 from honed_loadtest.labelling import labelling
+from honed_loadtest.lives import AUDITED, CORRECTED, CORRECTED_TEXTS, lives
 from honed_loadtest.load import Job, Outcome, run_load
 from honed_loadtest.marks import Marks
 from honed_loadtest.profile import OpenLoop
@@ -26,7 +27,7 @@ from honed_loadtest.statistics import latencies
 MODEL = "clinc150"
 TAUGHT, TIMED = 3000, 200
 LABELS_PER_S, ASKED_PER_S, SECONDS = 4.0, 20.0, 30.0
-NULL_CANDIDATES, LIVES = 200, 20
+NULL_CANDIDATES, LIVES = 200, 60
 _PATIENCE_S, _PAUSE_S = 300.0, 1.0
 
 
@@ -54,19 +55,18 @@ def product(scratch: Path, *, taught: int = TAUGHT, timed: int = TIMED) -> dict[
         "labels_per_s": LABELS_PER_S,
         "answered_idle": latencies(idle.latencies_s),
         "answered_while_learning": latencies(beside.latencies_s),
-        "false_promotions": false_promotions(),
+        "false_promotions": false_promotions(scratch),
     }
 
 
-def false_promotions() -> dict[str, Any]:
+def false_promotions(scratch: Path) -> dict[str, Any]:
     """How often the gate promotes candidates that are no better, in whole lives of a model."""
-    found = {}
-    for name, setup in (("audited", Setup()), ("corrections_only", Setup(audits=0))):
-        each = NULL_CANDIDATES // LIVES
-        lives = [life(setup, each, seed) for seed in range(LIVES)]
-        wrong = sum(any(one.outcome == "promoted" for one in endings) for endings in lives)
-        found[name] = {"lives": LIVES, "candidates_each": each, "lives_with_one": wrong}
-    return found
+    return {
+        "audited": lives(scratch, Setup(), AUDITED, LIVES, NULL_CANDIDATES),
+        "corrections_only": lives(
+            scratch, Setup(texts=CORRECTED_TEXTS), CORRECTED, LIVES, NULL_CANDIDATES
+        ),
+    }
 
 
 def _settled(client: Client) -> int:
