@@ -11,7 +11,7 @@ import pytest
 from honed_loadtest import report
 from honed_loadtest.learning.__main__ import main
 from honed_loadtest.learning.aims import aims
-from honed_loadtest.learning.catalogue import HONED, STREAMS, Plan
+from honed_loadtest.learning.catalogue import ENTRIES, HONED, STREAMS, Plan, missing
 from honed_loadtest.learning.contestant import Answers
 from honed_loadtest.learning.honed_lane import HonedLane
 from honed_loadtest.learning.jobs import Job, by_worth, following, of_data
@@ -99,6 +99,9 @@ class Recorder:
         self.events += [("learn", one.text) for one in said]
         self.last = said[-1].label
 
+    def settle(self):
+        self.events.append(("settle", ""))
+
     def answer(self, texts, vectors):
         self.events += [("answer", text) for text in texts]
         return Answers([self.last] * len(texts), np.zeros(len(texts)))
@@ -136,6 +139,25 @@ def test_measures_say_what_happened():
     assert lost["final"] == pytest.approx(1 / CLASSES, abs=0.02)
     assert lost["forgetting"] > 0.1
     assert lost["reached"]["0.8"] is None
+
+
+_HERE = [entry for entry in ENTRIES if entry.environment is None]
+
+
+@pytest.mark.parametrize("entry", _HERE, ids=lambda entry: entry.name)
+def test_the_looks_that_are_reported_are_at_all_labels_that_came(entry):
+    if why := missing(entry):
+        pytest.skip(why)
+    data = _material(1040)
+    late = ("c10", "c11")  # classes that come last before the look at 1,000, and before the end
+    said = [one for one in data.train if one.truth not in late]
+    first, last = ([one for one in data.train if one.truth == label][:20] for label in late)
+    made = replace(stream(data, "random", 0), said=(*said[:800], *said[:180], *first, *last))
+    trace = Progress(made, _encoded(data), every=40).run(entry.make(made.classes))
+    for count, label in ((1000, "c10"), (1020, "c11")):
+        look = next(one for one in trace.looks if one.labels == count)
+        of_label = np.array([truth == label for _, truth in made.test])
+        assert look.right[of_label].mean() > 0.5
 
 
 def test_the_lane_names_who_lies_and_forgets_exactly():

@@ -53,6 +53,9 @@ class HonedLane:
             lane.work()
         lane.take_over()
 
+    def settle(self) -> None:
+        """Nothing is put off."""
+
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """Answers with the head that would serve; the score is the energy, with its sign turned."""
         if self._lane is None or not self._lane.effective:
