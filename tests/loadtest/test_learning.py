@@ -8,12 +8,13 @@ from multiprocessing import active_children
 import numpy as np
 import pytest
 
+from honed_adapt.instant.evidence import Logits
 from honed_loadtest import report
 from honed_loadtest.learning.__main__ import main
 from honed_loadtest.learning.aims import aims
 from honed_loadtest.learning.catalogue import ENTRIES, HONED, STREAMS, Plan, missing
 from honed_loadtest.learning.contestant import Answers
-from honed_loadtest.learning.honed_lane import HonedLane
+from honed_loadtest.learning.honed_lane import HonedLane, difference
 from honed_loadtest.learning.jobs import Job, by_worth, following, of_data
 from honed_loadtest.learning.measures import measures
 from honed_loadtest.learning.others import Neighbours
@@ -169,6 +170,13 @@ def test_the_lane_names_who_lies_and_forgets_exactly():
     assert lane.suspects == [ADVERSARY]
     assert found["final"] > 0.9
     assert lane.deletion_error() < 1e-9
+
+
+def test_heads_differ_by_their_weights_and_by_their_biases():
+    head = Logits(("a", "b"), np.array([[4.0, 0.0], [1.0, -2.0]]), np.array([0.0, 0.5]))
+    assert difference(head, head) == 0.0
+    assert difference(replace(head, weight=head.weight + 0.4), head) == pytest.approx(0.1)
+    assert difference(head.raised(np.array([0.0, 0.01])), head) == pytest.approx(0.02)
 
 
 def test_an_aim_that_is_missed_says_so():
