@@ -159,6 +159,16 @@ def test_only_audits_are_noted_and_an_unknown_label_is_a_miss() -> None:
     assert noted == {900: True} == promises.misses
 
 
+def test_audits_of_texts_that_were_learned_do_not_make_sets_smaller() -> None:
+    lane, promises = taught(250), Promises()
+    promises.add(lane.head, lane.sampled, Wanted())
+    again = [replace(row, position=row.position + 1_000) for row in rows(250)]
+    first, second = rows(1, seed=3, first=2_000)[0], rows(1, seed=4, first=2_001)[0]
+    twice = replace(first, position=2_002)
+    voters = lane.unknown_audits([*again, first, second, twice, replace(second, votes=False)])
+    assert promises.test(voters).keys() == {2_000, 2_001}
+
+
 def test_the_level_is_a_sum_over_audits() -> None:
     assert conformal.level(0.9, []) == pytest.approx(0.1)
     missed = [True, False, False]

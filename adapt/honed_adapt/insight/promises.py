@@ -49,6 +49,10 @@ class Promises:
     def test(self, rows: Sequence[Row]) -> dict[int, bool]:
         """Note whether the sets that serve hold the labels of audits; before they are learned.
 
+        Args:
+            rows: of texts that what serves has not learned, which are `Lane.unknown_audits`: its
+                sets hold those by heart, and would be made too small for others.
+
         Returns:
             What was noted, to be kept.
         """
