@@ -132,6 +132,7 @@ class Catalogue:
     integers: bool = True  # whether models may be answered in integers
     entries: dict[str, Entry] = field(default_factory=dict)
     unserved: dict[str, str] = field(default_factory=dict)  # models on record, and what is damaged
+    withdrawn: set[str] = field(default_factory=set)  # encoders of rounds that are being cancelled
     adapt_state: str = "starting"
     tell_adapt: Callable[[messages.Message], object] = lambda _message: None
     on_labels: list[OnLabels] = field(default_factory=list)  # called with what was recorded

@@ -6,7 +6,7 @@ judgement is `honed_adapt.gate.evaluate`'s.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,10 @@ async def judge_candidate(
         calibration=_compared(champion.calibration, candidate.calibration),
         encode_ratio=await _encode_ratio(catalogue, serving.loaded, loaded),
     )
-    return await asyncio.to_thread(_judged, evidence, demands)
+    judged = await asyncio.to_thread(_judged, evidence, demands)
+    if loaded.encoder.digest in catalogue.withdrawn:  # perhaps while it was judged
+        return replace(judged, outcome="refused", reason="its round was cancelled")
+    return judged
 
 
 async def anchor_score(catalogue: Catalogue, entry: Entry) -> int:
