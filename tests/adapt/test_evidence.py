@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,16 @@ def test_forgetting_everything_leaves_the_own_head() -> None:
     lane.remove([row.position for row in rows])
     assert lane.head is SWAPPED
     assert lane.weighing.evidence == 0
+
+
+def test_an_audit_of_a_text_that_was_learned_is_scored_as_if_it_had_not_been() -> None:
+    """As evidence it is what it would be if the text had come then for the first time."""
+    world = World()
+    rows = world.rows(world.targets(80))
+    again = [replace(row, position=row.position + 100) for row in rows[:40]]
+    lane = taught(SWAPPED, [*rows, *again])
+    same(lane, taught(SWAPPED, [*rows[40:], *again]))
+    assert lane.weighing.evidence > 0
 
 
 def test_no_label_votes_more_than_once() -> None:

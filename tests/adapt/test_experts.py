@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,13 @@ def test_an_audit_of_a_text_that_was_learned_before_does_not_vote() -> None:
     ]
     lane.apply([*known, row(201)])
     assert lane.votes.keys() - before.keys() == {201}
+
+
+def test_a_text_that_is_audited_twice_at_once_votes_once() -> None:
+    lane = taught(200)
+    before = dict(lane.votes)
+    lane.apply([row(300), replace(row(300), position=301), row(302)])
+    assert lane.votes.keys() - before.keys() == {300, 302}
 
 
 def test_votes_choose_the_share_and_corrections_do_not() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from honed_adapt.insight import conformal, open_set
 from honed_adapt.insight.promises import Promises, Wanted
-from honed_adapt.insight.scores import Share, calibration, energies, softmax
+from honed_adapt.insight.scores import UNKNOWN, Share, calibration, energies, softmax
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.scoring import logits_of
 
@@ -50,7 +50,7 @@ def test_the_worst_answers_have_the_worst_scores() -> None:
     worst = calibration(np.array([[1.0, 0.0]]), np.array([1]))
     assert (worst.error, worst.brier) == (1.0, 2.0)
     none = calibration(np.zeros((0, 2)), np.zeros(0, np.int64))
-    assert (none.error, none.brier, none.rows) == (0.0, 0.0, 0)
+    assert none == UNKNOWN != calibration(np.array([[1.0, 0.0]]), np.array([0]))
 
 
 def test_rows_count_by_their_weight() -> None:
@@ -116,7 +116,7 @@ def test_with_few_rows_nothing_is_promised() -> None:
     empty = Lane(HIDDEN)
     promises = Promises()
     assert promises.add(empty.head, empty.sampled, Wanted()) is empty.head
-    assert promises.calibration.rows == 0
+    assert promises.calibration == UNKNOWN
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
@@ -157,6 +157,16 @@ def test_only_audits_are_noted_and_an_unknown_label_is_a_miss() -> None:
     audit, plain = rows(2, seed=3, first=900)
     noted = promises.test([replace(audit, label="never heard of"), replace(plain, votes=False)])
     assert noted == {900: True} == promises.misses
+
+
+def test_audits_of_texts_that_were_learned_do_not_make_sets_smaller() -> None:
+    lane, promises = taught(250), Promises()
+    promises.add(lane.head, lane.sampled, Wanted())
+    again = [replace(row, position=row.position + 1_000) for row in rows(250)]
+    first, second = rows(1, seed=3, first=2_000)[0], rows(1, seed=4, first=2_001)[0]
+    twice = replace(first, position=2_002)
+    voters = lane.unknown_audits([*again, first, second, twice, replace(second, votes=False)])
+    assert promises.test(voters).keys() == {2_000, 2_001}
 
 
 def test_the_level_is_a_sum_over_audits() -> None:

@@ -295,6 +295,16 @@ def test_models_are_created_described_and_deleted(server: ScriptedServer, client
     assert (list(created.labels), created.closed_labels) == (["refund", "cancel"], True)
 
 
+def test_calibration_that_is_not_known_is_told_from_a_perfect_one(
+    server: ScriptedServer, client: Client
+) -> None:
+    for sent in ({}, {"calibration_error": 0.0, "brier": 0.0}):
+        server.on("Models.Get", models_pb2.Model(learning=models_pb2.Learning(**sent)))
+        learning = client.get_model("support").learning
+        expected = (sent.get("calibration_error"), sent.get("brier"))
+        assert (learning.calibration_error, learning.brier) == expected
+
+
 def test_who_serves_and_who_learns_is_decided(server: ScriptedServer, client: Client) -> None:
     for method in ("Promote", "Rollback", "PauseAdaptation", "ResumeAdaptation"):
         server.on(f"Models.{method}", MODEL)

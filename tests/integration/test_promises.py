@@ -48,6 +48,17 @@ def test_sets_hold_the_best_label_and_more_where_the_model_is_unsure(client, nam
     assert 0 < model.learning.brier < 0.5
 
 
+def test_calibration_is_not_known_before_a_label_can_be_held_out(client, name):
+    taught(client, name, [("where is my lamp", "track"), ("money back please", "refund")])
+    learning = client.get_model(name).learning
+    assert (learning.labels, learning.calibration_error, learning.brier) == (2, None, None)
+    client.submit(model=name, text="has my lamp been shipped", label="track", wait=True)
+    client.submit(model=name, text="I want a refund", label="refund", wait=True)
+    learning = client.get_model(name).learning
+    assert 0 < learning.calibration_error < 1
+    assert 0 < learning.brier < 2
+
+
 def test_sets_grow_when_audits_miss_them(client, name, server):
     taught(client, name, examples(slice(4)))
     before = server.server.catalogue.serving(name).head.conformal

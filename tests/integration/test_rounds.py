@@ -1,5 +1,6 @@
 """Fine-tuning rounds through a real server: asked for, trained, judged, resumed, cancelled."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,12 +11,23 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from journeys import answers, ask_until, decisions, distance, teach, wait_for
+from journeys import (
+    answers,
+    ask_until,
+    candidate,
+    decisions,
+    distance,
+    saved_head,
+    teach,
+    wait_for,
+)
 
 from checkpoints import save_encoder
 from harness import RunningServer, running
 from honed import Client, FeedbackItem, FeedbackKind, InvalidRequest, NotFound, Prediction
 from honed.round_types import Round
+from honed_adapt.process.messages import Verdict
+from honed_server.rounds.rows import RoundRow, RoundState
 
 CLASSES = ("grant", "notice", "patent")
 ANCHOR = [(f"one more {name} of the work", name) for name in CLASSES]
@@ -130,6 +142,41 @@ def test_a_cancelled_round_leaves_nothing(server: RunningServer, client: Client)
     assert refused.value.reason == "ROUND_ENDED"
     with pytest.raises(NotFound):
         client.cancel_round("nothing")
+
+
+def test_a_candidate_that_is_judged_while_its_round_is_cancelled_does_not_serve(
+    server: RunningServer, client: Client
+) -> None:
+    """It knows a label that is asked for and costs nothing: the gate would promote it."""
+    name, other = "withdrawn", "withdrawn-other"
+    new = ("the trademark of it", "trademark")
+    taught(client, name)
+    client.import_anchor(name, [*ANCHOR, new])
+    client.create_model(other)
+    teach(client, other, [*labels(), new], kind="audit")
+    head = saved_head(server.config.home, other, client.promote(other).version)
+    change(client, name, own_encoder=True)
+    started, before = client.start_round(name), client.get_model(name)
+    catalogue, rounds = server.server.catalogue, server.server.rounds
+    offers = server.server._offers
+    offer = replace(candidate(client, name, head), round_id=started.round_id)
+
+    async def cancelled_meanwhile() -> tuple[Verdict, RoundRow]:
+        async with catalogue.entry(name).lock:  # so that it is not judged yet
+            offered = asyncio.create_task(rounds.offered(offer, offers))
+            await asyncio.sleep(0)
+            cancelled = asyncio.create_task(rounds.cancel(started.round_id, "test"))
+            await asyncio.sleep(0)
+        return await offered, await cancelled
+
+    verdict, row = server.run(cancelled_meanwhile())
+    assert (verdict.outcome, verdict.reason) == ("refused", "its round was cancelled")
+    assert client.get_model(name).version == before.version
+    assert (row.state, row.versions) == (RoundState.CANCELLED, {name: verdict.number})
+    late = server.run(rounds.offered(offer, offers))
+    assert (late.outcome, late.reason) == ("stale", "the round has ended")
+    free = replace(offer, round_id="")
+    assert server.run(rounds.offered(free, offers)).outcome == "promoted"
 
 
 def test_a_round_goes_on_after_a_restart(tmp_path: Path, encoder: Path) -> None:

@@ -8,12 +8,13 @@ from multiprocessing import active_children
 import numpy as np
 import pytest
 
+from honed_adapt.instant.evidence import Logits
 from honed_loadtest import report
 from honed_loadtest.learning.__main__ import main
 from honed_loadtest.learning.aims import aims
-from honed_loadtest.learning.catalogue import HONED, STREAMS, Plan
+from honed_loadtest.learning.catalogue import ENTRIES, HONED, STREAMS, Plan, missing
 from honed_loadtest.learning.contestant import Answers
-from honed_loadtest.learning.honed_lane import HonedLane
+from honed_loadtest.learning.honed_lane import HonedLane, difference
 from honed_loadtest.learning.jobs import Job, by_worth, following, of_data
 from honed_loadtest.learning.measures import measures
 from honed_loadtest.learning.others import Neighbours
@@ -99,6 +100,9 @@ class Recorder:
         self.events += [("learn", one.text) for one in said]
         self.last = said[-1].label
 
+    def settle(self):
+        self.events.append(("settle", ""))
+
     def answer(self, texts, vectors):
         self.events += [("answer", text) for text in texts]
         return Answers([self.last] * len(texts), np.zeros(len(texts)))
@@ -138,6 +142,25 @@ def test_measures_say_what_happened():
     assert lost["reached"]["0.8"] is None
 
 
+_HERE = [entry for entry in ENTRIES if entry.environment is None]
+
+
+@pytest.mark.parametrize("entry", _HERE, ids=lambda entry: entry.name)
+def test_the_looks_that_are_reported_are_at_all_labels_that_came(entry):
+    if why := missing(entry):
+        pytest.skip(why)
+    data = _material(1040)
+    late = ("c10", "c11")  # classes that come last before the look at 1,000, and before the end
+    said = [one for one in data.train if one.truth not in late]
+    first, last = ([one for one in data.train if one.truth == label][:20] for label in late)
+    made = replace(stream(data, "random", 0), said=(*said[:800], *said[:180], *first, *last))
+    trace = Progress(made, _encoded(data), every=40).run(entry.make(made.classes))
+    for count, label in ((1000, "c10"), (1020, "c11")):
+        look = next(one for one in trace.looks if one.labels == count)
+        of_label = np.array([truth == label for _, truth in made.test])
+        assert look.right[of_label].mean() > 0.5
+
+
 def test_the_lane_names_who_lies_and_forgets_exactly():
     data = _material(250)
     encoded = _encoded(data)
@@ -147,6 +170,13 @@ def test_the_lane_names_who_lies_and_forgets_exactly():
     assert lane.suspects == [ADVERSARY]
     assert found["final"] > 0.9
     assert lane.deletion_error() < 1e-9
+
+
+def test_heads_differ_by_their_weights_and_by_their_biases():
+    head = Logits(("a", "b"), np.array([[4.0, 0.0], [1.0, -2.0]]), np.array([0.0, 0.5]))
+    assert difference(head, head) == 0.0
+    assert difference(replace(head, weight=head.weight + 0.4), head) == pytest.approx(0.1)
+    assert difference(head.raised(np.array([0.0, 0.01])), head) == pytest.approx(0.02)
 
 
 def test_an_aim_that_is_missed_says_so():

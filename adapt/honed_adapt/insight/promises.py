@@ -15,7 +15,7 @@ import numpy as np
 
 from honed_adapt.head import Head
 from honed_adapt.insight import conformal, open_set
-from honed_adapt.insight.scores import Calibration, calibration, energies, softmax
+from honed_adapt.insight.scores import UNKNOWN, calibration, energies, softmax
 from honed_adapt.instant.calibration import HeldOut
 from honed_adapt.instant.present import Row, arrays
 from honed_adapt.scoring import logits_of
@@ -44,10 +44,14 @@ class Promises:
     def __init__(self, misses: Mapping[int, bool] | None = None) -> None:
         self.misses = dict(misses or {})
         self._served: Head | None = None
-        self.calibration = Calibration(0.0, 0.0, 0)
+        self.calibration = UNKNOWN
 
     def test(self, rows: Sequence[Row]) -> dict[int, bool]:
         """Note whether the sets that serve hold the labels of audits; before they are learned.
+
+        Args:
+            rows: of texts that what serves has not learned, which are `Lane.unknown_audits`: its
+                sets hold those by heart, and would be made too small for others.
 
         Returns:
             What was noted, to be kept.
@@ -81,7 +85,7 @@ class Promises:
             wanted: see `Wanted`.
         """
         if held_out is None or not len(held_out.targets):
-            self._served, self.calibration = head, Calibration(0.0, 0.0, 0)
+            self._served, self.calibration = head, UNKNOWN
             return head
         odds = softmax(held_out.logits)
         self.calibration = calibration(odds, held_out.targets, held_out.weights)

@@ -23,14 +23,20 @@ class Calibration:
     """How far the probabilities of some rows are off.
 
     Attributes:
-        error: expected calibration error, 0 to 1 (Guo et al. 2017; 15 bins of equal width).
-        brier: mean squared distance of the probabilities from the right label, 0 to 2.
+        error: expected calibration error, 0 to 1 (Guo et al. 2017; 15 bins of equal width); below
+            0 if there are no rows, since 0 is that of perfect probabilities.
+        brier: mean squared distance of the probabilities from the right label, 0 to 2; below 0 as
+            well.
         rows: rows behind the two.
     """
 
     error: float
     brier: float
     rows: int
+
+
+UNKNOWN = Calibration(-1.0, -1.0, 0)
+"""That of no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def calibration(
     """
     rows = len(targets)
     if not rows:
-        return Calibration(0.0, 0.0, 0)
+        return UNKNOWN
     shares = np.full(rows, 1.0) if weights is None else weights
     shares = shares / shares.sum()
     best = probabilities.argmax(axis=1)

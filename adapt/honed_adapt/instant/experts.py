@@ -144,16 +144,9 @@ class Experts(Mix):
             self._review()
 
     def ballots(self, rows: Sequence[Row]) -> dict[int, Vote]:
-        """What rows say that may vote, before they are learned.
-
-        None for a text that has been learned already: the experts would answer it from memory.
-        """
+        """What rows say that may vote, before they are learned: see `unknown_audits`."""
         known = {label: at for at, label in enumerate(self.labels)}
-        learned = self._present.standing
-        voters = [
-            row for row in rows
-            if row.votes and row.label in known and row.text_hash not in learned
-        ]  # fmt: skip
+        voters = [row for row in self._present.unknown_audits(rows) if row.label in known]
         if not voters or not self.recipe.features:
             return {}
         vectors, _ = arrays(voters)

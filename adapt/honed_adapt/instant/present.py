@@ -126,6 +126,17 @@ class PresentRows:
         """Rows in effect with the smallest text hashes."""
         return [self.standing[key] for key in self._hashes[:size]]
 
+    def unknown_audits(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of the rows, yet to be learned, that may vote on texts that are not known.
+
+        What has learned a text answers it from memory. One that comes often votes once.
+        """
+        first: dict[bytes, Row] = {}
+        for row in rows:
+            if row.votes and row.text_hash not in self.standing:
+                first.setdefault(row.text_hash, row)
+        return list(first.values())
+
     def recent_audits(self, labels: Sequence[str]) -> NDArray[np.float64]:
         """Counts of audits in effect by label, (labels,); each fades by half in `_HALF` later ones.
 

@@ -5,7 +5,7 @@ It stands inside `lane.py`, which is the part that learns. Nothing here changes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class Taught:
         if self._temperature is None:
             self._temperature = self._experts.temperature()
         return self._temperature
+
+    def unknown_audits(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of the rows, yet to be learned, that may say how good the lane's answers are."""
+        return self._present.unknown_audits(rows)
 
     def held_out(self, rows: Sequence[Row]) -> HeldOut:
         """Logits of rows in effect as if they had not been learned, over the temperature."""

@@ -47,9 +47,9 @@ Value = TypeVar("Value")
 def value_from(message: Message, kind: type[Value]) -> Value:
     """Builds a value from the message fields of the same names.
 
-    Timestamps become aware datetimes (None if unset), messages the values of the same names,
-    repeated fields tuples, and enumerations lower-case words. What has no such field keeps its
-    default.
+    Timestamps become aware datetimes, messages the values of the same names, repeated fields
+    tuples, and enumerations lower-case words. Timestamps and optional numbers that are unset become
+    None. What has no such field keeps its default.
     """
     known = message.DESCRIPTOR.fields_by_name
     names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only dataclasses
@@ -65,8 +65,8 @@ def only(results: Sequence[Value | HonedError]) -> Value:
 
 
 def _plain(message: Message, name: str) -> Any:
-    value = getattr(message, name)
-    enum = message.DESCRIPTOR.fields_by_name[name].enum_type
+    value, field = getattr(message, name), message.DESCRIPTOR.fields_by_name[name]
+    enum = field.enum_type
     match value:
         case Timestamp():
             return value.ToDatetime(UTC) if message.HasField(name) else None
@@ -74,6 +74,8 @@ def _plain(message: Message, name: str) -> Any:
             return tuple(map(_element, value))
         case int() if enum is not None:
             return _word(enum, value)
+        case float() if field.has_presence and not message.HasField(name):
+            return None
         case _:
             return _element(value)
 
@@ -191,14 +193,8 @@ def deletion_from(response: feedback_pb2.DeleteFeedbackResponse) -> Deletion:
         served_revision=response.served_revision,
         tainted_versions=tuple(response.tainted_versions),
         deleted=response.deleted,
-        record=deletion_record_from(response.record) if response.HasField("record") else None,
+        record=value_from(response.record, DeletionRecord) if response.HasField("record") else None,
     )
-
-
-def deletion_record_from(message: feedback_pb2.DeletionRecord) -> DeletionRecord:
-    """A deletion and what it has left to do."""
-    record = value_from(message, DeletionRecord)
-    return record if message.HasField("difference") else replace(record, difference=None)
 
 
 def model_from(message: models_pb2.Model) -> Model:

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from honed import _rpcs
 from honed._call import Call, method
-from honed._convert import deletion_from, deletion_record_from
+from honed._convert import deletion_from, value_from
 from honed.types import Deletion, DeletionRecord
 from honed_proto.v1 import feedback_pb2
 
@@ -68,7 +68,7 @@ class DeletionCalls:
         return Call(
             _rpcs.LIST_DELETIONS,
             request,
-            lambda answer: [deletion_record_from(record) for record in answer.deletions],
+            lambda answer: [value_from(record, DeletionRecord) for record in answer.deletions],
             timeout_s,
         )
 

@@ -92,8 +92,9 @@ class Learning:
         labels: Labels in effect.
         audited_accuracy: Accuracy on audited traffic, without bias; of the newest 1,000 audits.
         audits: Audits behind it.
-        calibration_error: Expected calibration error over 15 bins, of held-out labels.
-        brier: Brier score of held-out labels.
+        calibration_error: Expected calibration error over 15 bins, of held-out labels; None while
+            there are none.
+        brier: Brier score of held-out labels; None while there are none.
     """
 
     experts: tuple[Expert, ...] = ()
@@ -103,8 +104,8 @@ class Learning:
     labels: int = 0
     audited_accuracy: float = 0.0
     audits: int = 0
-    calibration_error: float = 0.0
-    brier: float = 0.0
+    calibration_error: float | None = None
+    brier: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ ENTRIES = (
         least=REFIT_LEAST,
         packages=("sklearn",),
         settings="scikit-learn's LogisticRegression, C=10, fitted to all labels again whenever "
-        f"{REFIT_LEAST} came or they grew by {REFIT_GROWTH:.0%}",
+        f"{REFIT_LEAST} came or they grew by {REFIT_GROWTH:.0%}; for the looks after 1,000 labels "
+        "and at the end to all",
     ),
     Entry(
         "scikit-learn partial_fit",
@@ -119,7 +120,8 @@ ENTRIES = (
         slow=True,
         every=125,
         least=125,
-        settings="fitted again whenever the labels doubled, at most 200 steps of 16 pairs a fit",
+        settings="fitted again whenever the labels doubled and for the look at the end, at most "
+        "200 steps of 16 pairs a fit",
     ),
 )
 

@@ -41,6 +41,9 @@ class Contestant(Protocol):
     def learn(self, said: Sequence[Said], vectors: Vectors) -> float | None:
         """Learns labels in their order; returns the CPU seconds if another process took them."""
 
+    def settle(self) -> float | None:
+        """Learns what it has put off, before a look that is reported alone; costs as `learn`."""
+
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """Answers texts as it would now."""
 

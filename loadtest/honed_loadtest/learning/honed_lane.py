@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from honed_adapt.instant.evidence import Logits
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.scoring import logits_of
 from honed_adapt.trust.influence import Cap, Recent, influence
@@ -53,6 +54,9 @@ class HonedLane:
             lane.work()
         lane.take_over()
 
+    def settle(self) -> None:
+        """Nothing is put off."""
+
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """Answers with the head that would serve; the score is the energy, with its sign turned."""
         if self._lane is None or not self._lane.effective:
@@ -77,7 +81,7 @@ class HonedLane:
             share: of the rows in effect, the oldest ones.
 
         Returns:
-            Largest difference of a weight over the largest weight; None if nothing is left.
+            As `difference` has it; None if nothing is left.
         """
         assert self._lane is not None, "there is something to forget"
         rows = self._lane.in_effect
@@ -89,10 +93,7 @@ class HonedLane:
         fresh = self._lane.fresh()
         fresh.rebuild(self._lane.in_effect, self._lane.recipe, self._lane.votes)
         one, other = self._lane.learned, fresh.learned
-        if one is None or other is None:
-            return None
-        scale = float(np.abs(other.weight).max()) or 1.0
-        return float(np.abs(one.weight - other.weight).max()) / scale
+        return None if one is None or other is None else difference(one, other)
 
     def _row(self, said: Said, vector: Vectors) -> Row:
         weights: dict[str, float] = {}
@@ -104,3 +105,12 @@ class HonedLane:
         self._position += 1
         key = hashlib.sha256(said.text.encode()).digest()
         return Row(self._position, key, said.label, said.submitter, counts, vector, votes=True)
+
+
+def difference(one: Logits, other: Logits) -> float:
+    """How far two heads are apart: the largest difference of a weight, or of a bias.
+
+    Each is over the largest of its kind in `other`, since they are on scales of their own.
+    """
+    pairs = ((one.weight, other.weight), (one.bias, other.bias))
+    return max(float(np.abs(a - b).max()) / (float(np.abs(b).max()) or 1.0) for a, b in pairs)

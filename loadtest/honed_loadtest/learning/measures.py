@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from honed_adapt.insight.open_set import auroc
-from honed_loadtest.learning.progressive import Look, Trace
+from honed_loadtest.learning.progressive import FIRST, Look, Trace
 from honed_loadtest.learning.streams import Stream
 
 REACHED = (0.80, 0.85, 0.90)
-FIRST = 1000
 _CURVE = 40
 _SETTLED = 0.1  # the lowest accuracy along the way is looked for after this share of the stream
 

@@ -39,6 +39,9 @@ class PartialFit:
         self._model.partial_fit(vectors, [one.label for one in said], classes=self._classes)
         self._fitted = True
 
+    def settle(self) -> None:
+        """Nothing is put off."""
+
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """The class of the largest margin, which is the score too."""
         if not self._fitted:
@@ -63,14 +66,13 @@ class Refit:
         self._vectors.append(vectors)
         self._labels += [one.label for one in said]
         new = len(self._labels) - self._fitted
-        enough = new >= max(REFIT_LEAST, REFIT_GROWTH * self._fitted)
-        if enough and len(set(self._labels)) > 1:
-            model = self._make(C=_STRENGTH, max_iter=1000)
-            with warnings.catch_warnings():
-                # With few labels it doubts that they are classes.
-                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-                self._model = model.fit(np.concatenate(self._vectors), self._labels)
-            self._fitted = len(self._labels)
+        if new >= max(REFIT_LEAST, REFIT_GROWTH * self._fitted):
+            self._fit()
+
+    def settle(self) -> None:
+        """Fits to the last labels, however few they are."""
+        if self._fitted < len(self._labels):
+            self._fit()
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """The most likely class; the score is its logit."""
@@ -80,6 +82,16 @@ class Refit:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _fit(self) -> None:
+        if len(set(self._labels)) < 2:
+            return
+        model = self._make(C=_STRENGTH, max_iter=1000)
+        with warnings.catch_warnings():
+            # With few labels it doubts that they are classes.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            self._model = model.fit(np.concatenate(self._vectors), self._labels)
+        self._fitted = len(self._labels)
 
 
 class Neighbours:
@@ -93,6 +105,9 @@ class Neighbours:
         """Keeps the labels."""
         self._vectors.append(vectors)
         self._labels += [one.label for one in said]
+
+    def settle(self) -> None:
+        """Nothing is put off."""
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """The class with most of the cosine; the score is the mean cosine."""
@@ -129,6 +144,9 @@ class River:
         for one, vector in zip(said, vectors.tolist(), strict=True):
             self._model.learn_one(dict(enumerate(vector)), one.label)
             self._learned = True
+
+    def settle(self) -> None:
+        """Nothing is put off."""
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """The most likely class; the score is its probability."""

@@ -18,6 +18,9 @@ from honed_loadtest.learning.contestant import Answers, Contestant
 from honed_loadtest.learning.streams import Said, Stream
 from honed_loadtest.learning.vectors import Encoded, Vectors
 
+FIRST = 1000
+"""After so many labels there is a look that is reported alone, as the one at the end is."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
@@ -108,6 +111,10 @@ class Progress:
             trace.learn_s += self._learn(contestant, said[learned:due], learned, due)
             learned = max(learned, due)
             if stop in self._looks_at and learned:
+                before = trace.looks[-1].labels if trace.looks else 0
+                if stop == total or before < FIRST <= learned:
+                    started = process_time()
+                    trace.learn_s += _cost(contestant.settle(), started)
                 trace.looks.append(self._look(contestant, learned))
                 tell(learned)
         self._finish(contestant, trace)
@@ -147,7 +154,7 @@ def _places(stream: Stream, every: int, looks: int) -> frozenset[int]:
     if not stream.test:
         return frozenset()
     total = len(stream.said)
-    wanted = [round(total * (at + 1) / looks) for at in range(looks)] + [1000]
+    wanted = [round(total * (at + 1) / looks) for at in range(looks)] + [FIRST]
     arrived = 0
     for block in stream.blocks:
         arrived += sum(one.truth in block for one in stream.said)

@@ -67,6 +67,10 @@ class Rival:
         rows = [[one.text, one.label] for one in said]
         return float(self._ask({"learn": rows})["seconds"])
 
+    def settle(self) -> float:
+        """Learns what it has put off."""
+        return float(self._ask({"settle": True})["seconds"])
+
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
         """Answers texts."""
         found = self._ask({"answer": list(texts)})

@@ -72,7 +72,13 @@ class CatchingUp:
 
     @asynccontextmanager
     async def waiting(
-        self, entry: Entry, digest: str, position: int, *, deadline: float, patient: bool
+        self,
+        entry: Entry,
+        digest: str,
+        position: int,
+        *,
+        deadline: float,
+        wanted: Callable[[], bool],
     ) -> AsyncIterator[None]:
         """Waits until a candidate has caught up, and keeps it so; gives up at the deadline.
 
@@ -81,15 +87,15 @@ class CatchingUp:
             digest: The candidate's encoder.
             position: Log position up to which it has learned.
             deadline: On the monotonic clock.
-            patient: Whether to wait even while there is no adapt process.
+            wanted: Whether to go on waiting.
         """
         held: Ahead | None = None
         try:
             while (
-                monotonic() < deadline
+                wanted()
+                and monotonic() < deadline
                 and await self.needed(entry, digest, position)
                 and self.found(entry, digest) is None
-                and (patient or self._catalogue.adapt_state == "running")
             ):
                 if held is None or held is not entry.ahead:
                     held = self.want(entry, digest)

@@ -72,15 +72,19 @@ class Lifecycle:
         version = self._promotable(model, number)
         digest, position = version.encoder_digest, version.log_position
         ahead = self.catching_up
+
+        def learning() -> bool:
+            return self._catalogue.adapt_state == "running"
+
         async with (
-            ahead.waiting(entry, digest, position, deadline=deadline, patient=False),
+            ahead.waiting(entry, digest, position, deadline=deadline, wanted=learning),
             entry.lock,
         ):
             version = self._promotable(model, number)
             offer = None
             if await ahead.needed(entry, digest, position):
                 offer = ahead.found(entry, digest)
-                if offer is None and self._catalogue.adapt_state == "running":
+                if offer is None and learning():
                     raise NotReady(
                         f"version {number} has not caught up in time with what was learned since "
                         "it was made; promote it again, with a later deadline",

@@ -60,9 +60,9 @@ def learning(offer: messages.Revision) -> pb.Learning:
         width=recipe["width"] if features else 0.0,
         ridge=recipe["penalty"] if features else 0.0,
         labels=offer.learned,
-        calibration_error=offer.calibration_error,
-        brier=offer.brier,
     )
+    if offer.brier >= 0:  # else no label could be held out
+        found.calibration_error, found.brier = offer.calibration_error, offer.brier
     shares = {"discriminant": 1 - share if features else 1.0, "regression": share}
     for name, weight in shares.items():
         if name == "discriminant" or features:

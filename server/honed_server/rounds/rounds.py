@@ -10,7 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from honed_adapt.gate.policy import Policy
 from honed_adapt.process import messages
@@ -18,7 +18,9 @@ from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotFound, NotReady
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.rounds.checks import Facts, check
+from honed_server.rounds.course import Course
 from honed_server.rounds.files import remove_encoders, remove_work
+from honed_server.rounds.groups import encoder_of, group_of
 from honed_server.rounds.messages import round_message, round_model
 from honed_server.rounds.rows import RoundRow, RoundState, RoundStore
 from honed_server.trials.offers import Offers
@@ -29,16 +31,6 @@ ASKED_AT = "asked_at"
 """In a round's metrics: the log position of each model when it was asked for."""
 
 _PHASES = {"training": RoundState.TRAINING, "checking": RoundState.CHECKING}
-
-
-@dataclass(slots=True)
-class _Course:
-    """Where an active round stands; in memory only."""
-
-    attempt: int = 0
-    stuck: int = 0
-    pid: int = 0
-    progress: messages.RoundProgress | None = None
 
 
 class Rounds:
@@ -72,7 +64,7 @@ class Rounds:
         self.on_ended: Callable[[RoundRow], None] = lambda _row: None
         self._store = RoundStore(catalogue.registry.database)
         self._rows = {row.round_id: row for row in self._store.all()}
-        self._courses = {row.round_id: _Course() for row in self._rows.values() if row.active}
+        self._courses = {row.round_id: Course() for row in self._rows.values() if row.active}
 
     @property
     def trainer_pid(self) -> int | None:
@@ -97,7 +89,7 @@ class Rounds:
         """
         entry = self._catalogue.entry(model)
         self._check(entry, trials)
-        group = self._group(entry)
+        group = group_of(self._catalogue, self._policy, entry)
         row = RoundRow(
             uuid.uuid4().hex,
             tuple(one.row.name for one in group),
@@ -107,23 +99,29 @@ class Rounds:
             time.time(),
             seed or secrets.randbelow(2**31 - 1) + 1,
             trials,
-            self._digest(entry),
+            encoder_of(self._catalogue, entry),
             metrics={ASKED_AT: {one.row.name: one.log_position for one in group}},
         )
-        self._courses[row.round_id] = _Course()
+        self._courses[row.round_id] = Course()
         await self._put(row, "queued", actor, f"a round was started ({trigger})")
         self._tell()
         return row
 
     async def cancel(self, round_id: str, actor: str) -> RoundRow:
-        """Stops a round; raises NotFound, or NotReady if it has ended."""
-        row = self._row(round_id)
-        if not row.active:
-            raise NotReady(
-                f"round {round_id} is {row.state.name.lower()} already", reason="ROUND_ENDED"
-            )
-        ended = replace(row, state=RoundState.CANCELLED, ended=time.time(), reason="on request")
-        await self._end(ended, "cancelled", actor)
+        """Stops a round; raises NotFound, or NotReady if it has ended.
+
+        The gate refuses a candidate that it is judging; the round ends once that is on record.
+        """
+        course = self._courses.get(round_id, Course())
+        course.cancelled = True
+        async with course.offering:
+            row = self._row(round_id)
+            if not row.active:
+                raise NotReady(
+                    f"round {round_id} is {row.state.name.lower()} already", reason="ROUND_ENDED"
+                )
+            ended = replace(row, state=RoundState.CANCELLED, ended=time.time(), reason="on request")
+            await self._end(ended, "cancelled", actor)
         return ended
 
     def listed(self, model: str) -> list[RoundRow]:
@@ -163,6 +161,13 @@ class Rounds:
         """
         if not offer.round_id:
             return await offers.take(offer)
+        course = self._courses.get(offer.round_id, Course())
+        async with course.offering:
+            return await self._offered(offer, offers, course)
+
+    async def _offered(
+        self, offer: messages.Candidate, offers: Offers, course: Course
+    ) -> messages.Verdict:
         row, entry = self._rows.get(offer.round_id), self._catalogue.entries.get(offer.model)
         if row is None or not row.active:
             return messages.Verdict(offer.model, 0, "stale", "the round has ended")
@@ -171,7 +176,7 @@ class Rounds:
         number = row.versions.get(offer.model, 0)
         if number and row.encoder_digest == offer.encoder_digest:  # by a trainer that was killed
             return messages.Verdict(offer.model, number, "candidate", "it was offered before")
-        verdict = await offers.take(offer, lambda: self._rows[offer.round_id].active)
+        verdict = await offers.take(offer, lambda: not course.cancelled)
         if verdict.outcome == "stale":
             return verdict
         row = self._rows[offer.round_id]
@@ -241,22 +246,6 @@ class Rounds:
             max_encoders=self._max_encoders,
         )
         check(entry.row.name, facts, trials=trials)
-
-    def _group(self, entry: Entry) -> list[Entry]:
-        """The models that are trained together: those of one encoder that learn, or one alone."""
-        if self._policy(entry.row.name).own_encoder:
-            return [entry]
-        digest = self._digest(entry)
-        return [
-            one
-            for name, one in sorted(self._catalogue.entries.items())
-            if self._digest(one) == digest
-            and not one.row.paused
-            and not self._policy(name).own_encoder
-        ]
-
-    def _digest(self, entry: Entry) -> str:
-        return self._catalogue.serving(entry.row.name).loaded.encoder.digest
 
     def _row(self, round_id: str) -> RoundRow:
         row = self._rows.get(round_id)

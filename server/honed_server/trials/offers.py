@@ -58,7 +58,7 @@ class Offers:
 
         Args:
             offer: The head.
-            wanted: Whether the offer still stands, asked once nothing else can come between.
+            wanted: Whether the offer still stands: asked while it waits, and when it was judged.
 
         Raises:
             UnknownModel: No such model.
@@ -71,30 +71,35 @@ class Offers:
         offer.head.validate(loaded.encoder.hidden)
         ahead, deadline = self._lifecycle.catching_up, monotonic() + _CATCH_UP_S
         async with (
-            ahead.waiting(entry, digest, offer.log_position, deadline=deadline, patient=True),
+            ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted),
             entry.lock,
         ):
             # Deletions take the lock too, and mark the versions that there are by then.
             if await asyncio.to_thread(self._learned_deleted, offer):
                 return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
-            if not wanted():
-                return Verdict(name, 0, "stale", "it is not wanted any more")
             learned = None
             if await ahead.needed(entry, digest, offer.log_position):
                 learned = ahead.found(entry, digest)
             if learned is not None:
                 offer = replace(offer, log_position=learned.revision, head=learned.head)
-            judged, version = await self._judged(entry, offer, loaded, learned)
+            judged, version = await self._judged(entry, offer, loaded, learned, wanted)
         c.metrics.candidates.labels(name, judged.outcome).inc()
         self._trials.look(entry)
         return Verdict(name, version.version, judged.outcome, judged.reason)
 
     async def _judged(
-        self, entry: Entry, offer: Candidate, loaded: LoadedEncoder, learned: Revision | None
+        self,
+        entry: Entry,
+        offer: Candidate,
+        loaded: LoadedEncoder,
+        learned: Revision | None,
+        wanted: Callable[[], bool],
     ) -> tuple[gate.Judged, VersionRow]:
         """Does with an offer what the gate says; the caller holds the entry's lock."""
         name = offer.model
         judged = await self._first_look(entry, offer, loaded)
+        if not wanted():  # perhaps since it was judged
+            judged = gate.Judged("refused", "its round was cancelled", judged.numbers)
         if judged.outcome == "promoted":
             await self._lifecycle.checkpoints.keep(entry)
         draft, record = await self._drafted(entry, offer, loaded, judged)

@@ -14,7 +14,7 @@ for line in sys.stdin:
     if "learn" in asked:
         texts, labels = zip(*asked["learn"], strict=True)
         model.add_examples(list(texts), list(labels))
-    else:
+    elif "answer" in asked:  # or "settle": nothing is put off
         best = [each[:1] or [("", 0.0)] for each in model.predict_batch(asked["answer"])]
         found = {"labels": [b[0][0] for b in best], "scores": [float(b[0][1]) for b in best]}
     out.write(json.dumps({**found, "seconds": process_time() - started}) + "\n")

@@ -23,7 +23,9 @@ for line in sys.stdin:
     if "learn" in asked:
         texts += [text for text, _ in asked["learn"]]
         labels += [label for _, label in asked["learn"]]
-        if len(texts) >= max(_FIRST, 2 * fitted):
+    if "answer" not in asked:
+        due = len(texts) > fitted if "settle" in asked else len(texts) >= max(_FIRST, 2 * fitted)
+        if due and len(set(labels)) > 1:
             model = SetFitModel.from_pretrained(sys.argv[1], labels=sorted(set(labels)))
             with tempfile.TemporaryDirectory() as scratch:
                 settings = TrainingArguments(
