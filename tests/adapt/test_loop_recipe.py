@@ -116,6 +116,24 @@ def say(log: FeedbackLog, numbers: range) -> int:
     return log.last_position("m")
 
 
+def test_audits_of_texts_that_are_known_do_not_move_the_sets(
+    tmp_path: Path, log: FeedbackLog
+) -> None:
+    process = Process(tmp_path, log, {})
+    process.learn(say(log, range(120)))
+    process.learn(say(log, range(120, 130)))
+    noted = process.vectors.misses("m")
+    assert len(noted) == 10
+    again = [
+        NewFeedback("m", f"again {n}", f"{LABELS[n % 3]} {n}", LABELS[n % 3], Kind.AUDIT)
+        for n in range(20)
+    ]
+    log.submit(again).result()
+    process.learn(log.last_position("m"))
+    assert process.vectors.misses("m") == noted
+    process.close()
+
+
 def test_a_new_process_serves_the_same_head_by_the_recipe_on_record(
     tmp_path: Path, log: FeedbackLog
 ) -> None:

@@ -260,10 +260,9 @@ class AdaptLoop:
 
     def _learn(self, learner: Learner, entries: list[Entry]) -> None:
         """Learns new entries of one model and offers the revision they make."""
-        lane, name = learner.lane, learner.state.name
-        labels = [e for e in entries if e.text_hash]
+        name, labels = learner.state.name, [e for e in entries if e.text_hash]
         rows = learner.rows(self._vectors, labels)
-        self._apply(learner, [row for row in rows if row.position not in lane])
+        self._apply(learner, [row for row in rows if row.position not in learner.lane])
         if learner.heed(entries, partial(self._vectors.delete, name)):
             self._stale.add(name)
         learner.follow(labels)
@@ -276,9 +275,10 @@ class AdaptLoop:
 
     def _apply(self, learner: Learner, rows: list[Row]) -> None:
         kept = learner.screen(rows)
-        self._vectors.put_misses(learner.state.name, learner.promises.test(kept))
-        learner.apply(kept)
         state = learner.state
+        noted = learner.promises.test(learner.lane.unknown_audits(kept))
+        self._vectors.put_misses(state.name, noted)
+        learner.apply(kept)
         self._vectors.put_votes(state.name, state.encoder_digest, learner.votes_of(kept))
 
     def _offer(self, learner: Learner) -> None:
