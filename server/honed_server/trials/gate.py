@@ -154,7 +154,7 @@ def _judged(evidence: Evidence, demands: Demands) -> Judged:
 async def _answers(
     catalogue: Catalogue, entry: Entry, head: Head, loaded: LoadedEncoder
 ) -> tuple[str | None, ...]:
-    vectors = await _anchor_vectors(catalogue, entry, loaded)
+    vectors = await anchor_vectors(catalogue, entry, loaded)
     return tuple(await catalogue.pool.beside(lambda v: best_labels(head, v), vectors))
 
 
@@ -162,7 +162,7 @@ async def _scored(
     catalogue: Catalogue, entry: Entry, head: Head, loaded: LoadedEncoder, labels: Sequence[str]
 ) -> _Answered:
     """A head's answers to the anchor set, and how far its probabilities are off."""
-    vectors = await _anchor_vectors(catalogue, entry, loaded)
+    vectors = await anchor_vectors(catalogue, entry, loaded)
     return await catalogue.pool.beside(lambda v: _answered(head, v, labels), vectors)
 
 
@@ -198,13 +198,18 @@ async def _encode_ratio(catalogue: Catalogue, before: LoadedEncoder, after: Load
     return takes / was
 
 
-async def _anchor_vectors(
+async def anchor_vectors(
     catalogue: Catalogue, entry: Entry, loaded: LoadedEncoder
 ) -> NDArray[np.float32]:
-    """Vectors of the anchor set under one encoder, encoded once for each set and encoder."""
-    key = loaded.key
-    if key not in entry.anchor_vectors:
+    """Vectors of the anchor set under one encoder, encoded once for each set and encoder.
+
+    Asked for before the entry's lock is taken, they hold up nobody who waits for that.
+    """
+    key, number = loaded.key, entry.anchor_set
+    vectors = entry.anchor_vectors.get(key)
+    if vectors is None:
         anchors = await asyncio.to_thread(catalogue.log.anchors, entry.row.name)
-        texts = [text for text, _ in anchors]
-        entry.anchor_vectors[key] = await catalogue.pool.beside(loaded.vectors, texts)
-    return entry.anchor_vectors[key]
+        vectors = await catalogue.pool.beside(loaded.vectors, [text for text, _ in anchors])
+        if entry.anchor_set == number:
+            entry.anchor_vectors[key] = vectors
+    return vectors

@@ -69,6 +69,7 @@ class Offers:
         entry = c.entry(name)
         loaded = await c.pool.get(digest)
         offer.head.validate(loaded.encoder.hidden)
+        await gate.anchor_vectors(c, entry, loaded)
         ahead, deadline = self._lifecycle.catching_up, monotonic() + _CATCH_UP_S
         async with (
             ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted),
