@@ -155,7 +155,9 @@ class Server:
         creation = Creation(catalogue, shelf, encoder, self._importer)
         book = TrialBook(catalogue.registry)
         trials = Trials(catalogue, shelf, book)
-        lifecycle = Lifecycle(catalogue, shelf, trials, config.checkpoint_revisions)
+        lifecycle = Lifecycle(
+            catalogue, shelf, trials, config.checkpoint_revisions, learns=config.adapt
+        )
         self._candidates = Candidates(catalogue, shelf, trials, book, lifecycle)
         self._offers = Offers(catalogue, shelf, trials, book, lifecycle)
         engine = Engine(

@@ -24,7 +24,8 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Texts = Callable[[], Mapping[int, str]]
 """The texts of all labels that have one, by log position, as the log has them now."""
 
-_CHUNK = 16
+# Texts encoded in a slice: as many as are encoded between two looks at the budget.
+_CHUNK = 4
 
 
 class Ahead:
@@ -73,7 +74,6 @@ class Ahead:
         for _ in self._encoding(serving, texts):
             pass
         self.lane.remove(self.lane.rows.keys() - serving.rows.keys())
-        self._vectors = {at: one for at, one in self._vectors.items() if at in serving.rows}
         come = self._rows(serving)
         self.lane.apply(come)
         votes = self.lane.votes
@@ -93,6 +93,7 @@ class Ahead:
     def _encoding(self, serving: Lane, texts: Texts) -> Iterator[None]:
         """Encode in slices what has no vector; afterwards all has, or is lost."""
         missing = [at for at in self._lacking(serving) if at not in self._vectors]
+        self._vectors = {at: one for at, one in self._vectors.items() if at in serving.rows}
         self._vectors |= self._store.load(self._model, self.digest, missing)
         missing = [at for at in missing if at not in self._vectors]
         known = texts() if missing else {}
@@ -100,15 +101,17 @@ class Ahead:
             # What was deleted since the texts were read must leave no vector.
             chunk = [at for at in missing[start : start + _CHUNK] if at in serving.rows]
             readable = [at for at in chunk if known.get(at)]
-            self._lost.update(at for at in chunk if not known.get(at))
             if readable:
                 encoded = self.encode([known[at] for at in readable])
                 fresh = dict(zip(readable, encoded, strict=True))
                 self._store.put(self._model, self.digest, fresh)
                 self._vectors |= fresh
             yield
-        if lost := len(self._lost & serving.rows.keys()):
-            log.warning("labels without text are not caught up", model=self._model, labels=lost)
+        if lost := {at for at in missing if at in serving.rows and at not in self._vectors}:
+            self._lost |= lost
+            log.warning(
+                "labels without text are not caught up", model=self._model, labels=len(self._lost)
+            )
 
     def _lacking(self, serving: Lane) -> list[int]:
         """Log positions of what the serving lane holds and this one does not, in their order."""

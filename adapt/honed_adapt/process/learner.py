@@ -72,8 +72,7 @@ class Learner:
             promises = Promises(self.promises.misses)
             offer = self._offer(self.ahead.lane, promises, wanted)
             yield replace(offer, next_encoder=self.ahead.digest)
-        offer = self._offer(self.lane, self.promises, wanted)
-        yield replace(offer, quarantined=tuple(self.unconfirmed))
+        yield self._offer(self.lane, self.promises, wanted)
 
     def _offer(self, lane: Lane, promises: Promises, wanted: Wanted) -> messages.Revision:
         head = promises.add(lane.head, lane.sampled, wanted)
@@ -88,12 +87,29 @@ class Learner:
             anchor_set=self.state.anchor_set,
             anchor_correct=lane.anchor_correct,
             anchor_total=lane.anchor_total,
+            quarantined=tuple(self.unconfirmed),
             calibration_error=promises.calibration.error,
             brier=promises.calibration.brier,
             recipe=lane.recipe.numbers(),
             losses=losses(lane.votes),
             growing=lane.growing,
         )
+
+    def inherit(self, old: Learner) -> None:
+        """Go on from what was known of the same model before its lane is built anew."""
+        self.unconfirmed, self.deletions, self.ahead = old.unconfirmed, old.deletions, old.ahead
+        # Over another encoder the head that was promised of answers other vectors.
+        same = self.lane is old.lane
+        self.promises = old.promises if same else Promises(old.promises.misses)
+
+    def confirm(self, revision: int) -> int:
+        """Note that the server accepted a revision; returns up to where the guard has passed all.
+
+        A deletion while learning is paused makes a revision that has not considered later rows.
+        """
+        self.unconfirmed = [one for one in self.unconfirmed if one.position > revision]
+        limit = self.state.row_limit
+        return revision if limit is None else min(revision, limit)
 
     def prepare(self) -> bool:
         """Do a slice of what a candidate needs to catch up; returns whether it has."""
@@ -115,6 +131,7 @@ class Learner:
         """Go on with the lane over the candidate's encoder, which serves; returns the other one."""
         assert self.ahead is not None
         left, self.lane, self.encode = self.lane, self.ahead.lane, self.ahead.encode
+        self.promises = Promises(self.promises.misses)  # the head that it served is another's
         self.state = replace(self.state, encoder_digest=self.ahead.digest, own_head_version=0)
         self.ahead = None
         return left

@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from honed_adapt.encoders.store import EncoderDamaged
 from honed_adapt.feedback.reader import FeedbackReader
 from honed_adapt.feedback.values import Entry, State
 from honed_adapt.head import Head
@@ -127,9 +128,9 @@ class AdaptLoop:
         if 0 < read < CHUNK:
             return
         for learner in self._behind() if not read else ():
-            self._pause()
-            if learner.prepare():
-                self._offer(learner)
+            with self._spare(False) as now:
+                if now and learner.prepare():
+                    self._offer(learner)
             return
         for learner in self._working():
             with self._spare(read == CHUNK) as now:
@@ -164,25 +165,24 @@ class AdaptLoop:
         return len(entries)
 
     def _take_models(self, message: messages.Models) -> None:
-        known = set(self._states)
+        before, self._states = self._states, {state.name: state for state in message.models}
+        known = set(before)
         if self._cursor is None:
             # Read before any lane is built, so that no entry falls between the two.
             self._cursor = self._reader.last_position()
             known = self._vectors.models()
-        states = {state.name: state for state in message.models}
-        for gone in known - states.keys():
+        for gone in known - self._states.keys():
             left = self._learners.pop(gone, None)
             if left is not None and self._parking is not None:
                 self._parking.gone(left.lane)
             self._stale.discard(gone)
             self._vectors.forget_model(gone)
-        for name, state in states.items():
-            if basis(state) != basis(self._states.get(name)):
+        for name, state in self._states.items():
+            if basis(state) != basis(before.get(name)):
                 self._stale.add(name)
             if (learner := self._learners.get(name)) is not None:
                 learner.sentinel.distrust(*state.distrusted)
                 self._look_ahead(learner, state)
-        self._states = states
 
     def _look_ahead(self, learner: Learner, state: messages.ModelState) -> None:
         """Has a candidate catch up, or takes over the lane of one that serves now."""
@@ -191,22 +191,22 @@ class AdaptLoop:
             left = learner.adopt()
             if self._parking is not None:
                 self._parking.gone(left)
-        elif wanted and (ahead is None or ahead.digest != wanted):
-            hidden, encode = self._encoder(wanted)
-            lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
-            learner.ahead = Ahead(state.name, wanted, lane, encode, self._vectors)
-        elif not wanted:
-            learner.ahead = None
+        elif ahead is None or ahead.digest != wanted:
+            learner.ahead = self._ahead(state) if wanted else None
+
+    def _ahead(self, state: messages.ModelState) -> Ahead | None:
+        try:
+            hidden, encode = self._encoder(state.next_encoder)
+        except EncoderDamaged as error:
+            log.error("a candidate cannot catch up", model=state.name, why=str(error))
+            return None
+        lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
+        return Ahead(state.name, state.next_encoder, lane, encode, self._vectors)
 
     def _confirm(self, verdict: messages.Verdict) -> None:
         learner = self._learners.get(verdict.model)
-        if learner is None:
-            return
-        learner.unconfirmed = [q for q in learner.unconfirmed if q.position > verdict.number]
-        limit = learner.state.row_limit
-        # A deletion while learning is paused makes a revision that has not considered later rows.
-        passed = verdict.number if limit is None else min(verdict.number, limit)
-        self._vectors.accept(verdict.model, passed)
+        if learner is not None:
+            self._vectors.accept(verdict.model, learner.confirm(verdict.number))
 
     def _build(self, name: str) -> None:
         """Builds a lane anew from the log and offers its head.
@@ -222,23 +222,22 @@ class AdaptLoop:
             return
         hidden, encode = self._encoder(state.encoder_digest)
         old = self._learners.get(name)
-        unconfirmed = old.unconfirmed if old is not None else []
         if old is not None and same_ground(old.state, state):
             lane = old.lane
         else:
             lane = Lane(hidden, base=base, guard_items=self._guard_items, trust=self._trust)
         accepted = self._vectors.accepted(name) or state.revision
         revision, entries = self._reader.counting(name, state.row_limit, state.pinned_at)
-        promises = old.promises if old is not None else Promises(self._vectors.misses(name))
-        learner = Learner(state, lane, encode, revision, unconfirmed, promises)
+        promises = Promises({} if old else self._vectors.misses(name))
+        learner = Learner(state, lane, encode, revision, promises=promises)
+        if old is not None:
+            learner.inherit(old)
         learner.sentinel = Sentinel(self._trusted, state.distrusted)
-        learner.deletions = old.deletions if old is not None else []
-        learner.ahead = old.ahead if old is not None else None
         learner.texts = partial(self._reader.texts, name, state.row_limit, state.pinned_at)
         self._learners[name] = learner
         if gone := [entry.position for entry in entries if entry.state is State.DELETED]:
             self._vectors.delete(name, gone)  # it may have happened while nobody listened
-            promises.forget(gone)
+            learner.promises.forget(gone)
         rows = learner.rows(self._vectors, entries)
         # What nothing was learned for yet has none, nor has an encoder that is new to the model.
         recipe = Recipe.of(state.recipe) if accepted and state.recipe is not None else None

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +15,7 @@ from honed_server.edge.errors import Overloaded
 from honed_server.serving.predictions import PredictionLog
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 DAY_S = 86_400.0
 _MINUTE_S = 60.0
@@ -136,11 +137,11 @@ def begin_chores(parts: AsyncExitStack, *chores: Coroutine[Any, Any, None]) -> N
         parts.push_async_callback(end, task)
 
 
-async def wholly(work: Coroutine[Any, Any, None]) -> None:
-    """Does something that must not be left half done, also if the chore is ended meanwhile."""
+async def wholly(work: Coroutine[Any, Any, T]) -> T:
+    """Does something that must not be left half done, also if whoever waits has gone meanwhile."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise

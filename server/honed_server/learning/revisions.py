@@ -1,20 +1,17 @@
 """Installs what the instant lane offers: check, record what was refused, swap."""
 
 import asyncio
-from collections.abc import Sequence
 from math import inf, isfinite
-from typing import Any
 
 import structlog
 
-from honed_adapt.feedback.log import State
 from honed_adapt.head import HeadError
 from honed_adapt.process import messages
 from honed_adapt.scoring import weights_of
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.models import recipes
 from honed_server.models.catalogue import Catalogue, Entry, decision
-from honed_server.models.registry import DecisionRow
+from honed_server.models.quarantine import record_quarantine
 from honed_server.trials import gate
 
 log = structlog.get_logger(__name__)
@@ -41,7 +38,7 @@ async def install_revision(catalogue: Catalogue, offer: messages.Revision) -> me
                 entry.considered = max(entry.considered, offer.revision)
                 catalogue.announce(entry, pb.ModelEvent.KIND_SNAPSHOT)
             return _refused(offer, fault)
-        await _record_quarantine(catalogue, entry, offer)
+        await record_quarantine(catalogue, entry, offer)
         await _weigh(catalogue, entry, offer)
         await recipes.record(catalogue, entry, offer)
         # Its projection, once for an encoder, would hold up the event loop for half a second.
@@ -80,38 +77,6 @@ def _worse_than_candidate(entry: Entry, offer: messages.Revision, guard_items: i
         right = f"{offer.anchor_correct} anchor answers right"
         return f"{right}, the promoted candidate has {entry.anchor_reference}"
     return None
-
-
-async def _record_quarantine(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:
-    """Makes refusals durable before anything serves that relies on them."""
-    for actor in sorted({refused.why for refused in offer.quarantined}):
-        refused = [one for one in offer.quarantined if one.why == actor]
-        record = _quarantine(offer.model, actor, refused)
-        positions = [one.position for one in refused]
-        mark = catalogue.log.mark(positions, State.QUARANTINED, record.decision_id)
-        await asyncio.wrap_future(mark)
-        await asyncio.wrap_future(catalogue.registry.record(record))
-        entry.quarantined.update(positions)
-        catalogue.metrics.quarantined.labels(offer.model).inc(len(positions))
-    if offer.quarantined:
-        for hear in catalogue.on_set_aside:
-            hear(entry)
-        catalogue.announce(entry, pb.ModelEvent.KIND_QUARANTINED)
-
-
-def _quarantine(model: str, actor: str, refused: Sequence[messages.Quarantine]) -> DecisionRow:
-    numbers: dict[str, Any] = {"positions": [one.position for one in refused]}
-    if actor == "guard":
-        worst = min(refused, key=lambda one: one.anchor_correct)
-        numbers["anchor_correct"] = worst.anchor_correct
-        numbers["anchor_reference"] = worst.anchor_reference
-        why = "would have cost anchor answers"
-    else:
-        why = "are of submitters who are not trusted"
-    return decision(
-        model, "quarantine", "refused", actor=actor, reason=f"{len(refused)} labels {why}",
-        numbers=numbers,
-    )  # fmt: skip
 
 
 async def _weigh(catalogue: Catalogue, entry: Entry, offer: messages.Revision) -> None:

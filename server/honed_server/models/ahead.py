@@ -12,12 +12,14 @@ class Ahead:
 
     Attributes:
         digest: The candidate's encoder.
+        hidden: Length of that encoder's vectors, 0 until it is known.
         offer: The newest head over it.
         holders: Those that wait for it; while there are any no other candidate takes its place.
         came: Set by each offer.
     """
 
     digest: str
+    hidden: int = 0
     offer: messages.Revision | None = None
     holders: int = 0
     came: asyncio.Event = field(default_factory=asyncio.Event)

@@ -19,6 +19,8 @@ from honed_server.models.ahead import Ahead
 from honed_server.models.catalogue import Catalogue, Entry
 
 _LOOK_S = 1.0
+# What was caught up is kept for so long after nobody has waited for it: it may be asked for again.
+_KEPT_S = 60.0
 
 
 class CatchingUp:
@@ -28,7 +30,7 @@ class CatchingUp:
         catalogue: The models.
 
     Attributes:
-        on_caught_up: Told when a candidate of a model has.
+        on_caught_up: Told when a candidate of a model has, or may begin to.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -49,9 +51,12 @@ class CatchingUp:
     def found(self, entry: Entry, digest: str) -> messages.Revision | None:
         """The head over an encoder that lacks nothing that serves, if there is one."""
         ahead = entry.ahead
-        if ahead is None or ahead.digest != digest or ahead.offer is None:
+        offer = None if ahead is None or ahead.digest != digest else ahead.offer
+        if offer is None or offer.epoch != entry.epoch:
             return None
-        return ahead.offer if ahead.offer.epoch == entry.epoch else None
+        # An adapt process that has just begun is ahead of what the one before it has offered.
+        serves = max(self._catalogue.serving(entry.row.name).revision, entry.deletion_position)
+        return offer if offer.revision >= serves else None
 
     def want(self, entry: Entry, digest: str) -> Ahead | None:
         """Has a candidate over an encoder catch up; None while somebody waits for another one."""
@@ -106,8 +111,8 @@ class CatchingUp:
         finally:
             if held is not None:
                 held.holders -= 1
-                if held is entry.ahead:
-                    self.drop(entry)
+                asyncio.get_running_loop().call_later(_KEPT_S, self._expire, entry, held)
+                self.on_caught_up(entry)  # a trial may have waited for its turn
 
     async def take(self, offer: messages.Revision) -> messages.Verdict:
         """Keeps an offered head for the candidate that waits for it.
@@ -121,14 +126,20 @@ class CatchingUp:
         if entry is None or ahead is None or ahead.digest != digest or offer.epoch != entry.epoch:
             why = "no candidate over this encoder is to catch up"
             return messages.Verdict(offer.model, offer.revision, "refused", why)
-        loaded = await self._catalogue.pool.get(digest)
-        offer.head.validate(loaded.encoder.hidden)
+        if not ahead.hidden:
+            ahead.hidden = (await self._catalogue.pool.get(digest)).encoder.hidden
+        offer.head.validate(ahead.hidden)
         first = self.found(entry, digest) is None
         ahead.offer = offer
         ahead.came.set()
         if first:
             self.on_caught_up(entry)
         return messages.Verdict(offer.model, offer.revision, "ahead", "it waits for its candidate")
+
+    def _expire(self, entry: Entry, held: Ahead) -> None:
+        if entry.ahead is held and not held.holders:
+            self.drop(entry)
+            self.on_caught_up(entry)
 
     def _lacks(self, entry: Entry, digest: str, position: int) -> bool:
         serving = self._catalogue.serving(entry.row.name)

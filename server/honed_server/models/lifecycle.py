@@ -13,10 +13,12 @@ from honed_adapt.feedback.log import State
 from honed_adapt.process import messages
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotReady
+from honed_server.feedback.retention import wholly
 from honed_server.models import recipes
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.models.catching_up import CatchingUp
 from honed_server.models.checkpoints import Checkpoints
+from honed_server.models.quarantine import record_quarantine
 from honed_server.models.registry import DecisionRow, Pins, VersionRow, VersionState
 from honed_server.models.registry_rows import insert_version, record_decision
 from honed_server.models.shelf import Shelf
@@ -32,6 +34,7 @@ class Lifecycle:
         shelf: Their versions on disk.
         trials: What is compared with what serves.
         checkpoint_revisions: Revisions after which the serving head becomes a version.
+        learns: Whether there is an adapt process at all.
 
     Attributes:
         checkpoints: Makes what serves a version.
@@ -39,11 +42,18 @@ class Lifecycle:
     """
 
     def __init__(
-        self, catalogue: Catalogue, shelf: Shelf, trials: Trials, checkpoint_revisions: int
+        self,
+        catalogue: Catalogue,
+        shelf: Shelf,
+        trials: Trials,
+        checkpoint_revisions: int,
+        *,
+        learns: bool,
     ) -> None:
         self._catalogue = catalogue
         self._shelf = shelf
         self._trials = trials
+        self._learns = learns
         self.checkpoints = Checkpoints(catalogue, shelf, checkpoint_revisions)
         self.catching_up = CatchingUp(catalogue)
         self.catching_up.on_caught_up = trials.look
@@ -70,35 +80,37 @@ class Lifecycle:
                 await self.checkpoints.make(entry, "checkpoint", actor, gated=False)
             return entry
         version = self._promotable(model, number)
-        digest, position = version.encoder_digest, version.log_position
-        ahead = self.catching_up
+        waiting = self.catching_up.waiting(
+            entry, version.encoder_digest, version.log_position,
+            deadline=deadline, wanted=lambda: self._learns,
+        )  # fmt: skip
+        async with waiting:
+            await wholly(self._promote(entry, number, actor))
+        return entry
 
-        def learning() -> bool:
-            return self._catalogue.adapt_state == "running"
-
-        async with (
-            ahead.waiting(entry, digest, position, deadline=deadline, wanted=learning),
-            entry.lock,
-        ):
+    async def _promote(self, entry: Entry, number: int, actor: str) -> None:
+        model, ahead, learned = entry.row.name, self.catching_up, None
+        async with entry.lock:
+            if self._catalogue.entries.get(model) is not entry:
+                raise self._catalogue.missing(model)
             version = self._promotable(model, number)
-            offer = None
-            if await ahead.needed(entry, digest, position):
-                offer = ahead.found(entry, digest)
-                if offer is None and learning():
+            digest = version.encoder_digest
+            if self._learns and await ahead.needed(entry, digest, version.log_position):
+                learned = ahead.found(entry, digest)
+                if learned is None:
                     raise NotReady(
-                        f"version {number} has not caught up in time with what was learned since "
-                        "it was made; promote it again, with a later deadline",
+                        f"version {number} has not caught up yet with what was learned since it "
+                        "was made: promote it again, with a later deadline; or pause learning, "
+                        "and it serves as it is",
                         reason="CATCHING_UP",
                     )
             await self.checkpoints.keep(entry)
             record = decision(
                 model, "promote", "promoted", actor=actor, reason="by hand", version=number
             )
-            turn = self._trials.ending(
-                entry, "overridden", actor, f"version {number} serves by hand"
-            )
-            await self.serve_promoted(entry, version, record, turn, learned=offer)
-        return entry
+            reason = f"version {number} serves by hand"
+            turn = self._trials.ending(entry, "overridden", actor, reason)
+            await self.serve_promoted(entry, version, record, turn, learned=learned)
 
     def _promotable(self, model: str, number: int) -> VersionRow:
         version = self._shelf.find(model, number)
@@ -144,6 +156,8 @@ class Lifecycle:
         """
         before = self._shelf.find(entry.row.name, entry.row.active_version)
         turn.begins = watch_trial(self._catalogue, entry, before, version)
+        if learned is not None:
+            await record_quarantine(self._catalogue, entry, learned)
         row = entry.row
         suspect = (row.suspect_from, row.suspect_to)
         pins = Pins(version.version, version.log_position, *suspect) if row.paused else None

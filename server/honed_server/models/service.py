@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from time import monotonic
 
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge import validate
 from honed_server.edge.errors import InvalidRequest
 from honed_server.edge.rpc import Call
 from honed_server.feedback.forgetting import Forgetting
+from honed_server.feedback.retention import wholly
 from honed_server.models.catalogue import Catalogue
 from honed_server.models.creation import Creation, NewModel
 from honed_server.models.lifecycle import Lifecycle
@@ -146,28 +148,30 @@ class ModelsService:
     async def promote(self, request: pb.PromoteRequest, call: Call) -> pb.Model:
         """Serves a version by hand."""
         who = _who(request.requested_by, call)
-        entry = await self._lifecycle.promote(request.model, request.version, who, call.deadline)
+        deadline = monotonic() + call.patience_s()
+        entry = await self._lifecycle.promote(request.model, request.version, who, deadline)
         return self._catalogue.describe(entry)
 
     async def rollback(self, request: pb.RollbackRequest, call: Call) -> pb.Model:
         """Serves an earlier version and pauses learning."""
         who = _who(request.requested_by, call)
-        entry = await self._lifecycle.rollback(request.model, request.version, who)
+        entry = await wholly(self._lifecycle.rollback(request.model, request.version, who))
         return self._catalogue.describe(entry)
 
     async def pause(self, request: pb.PauseAdaptationRequest, call: Call) -> pb.Model:
         """Stops learning."""
         who = _who(request.requested_by, call)
-        return self._catalogue.describe(await self._lifecycle.pause(request.model, who))
+        return self._catalogue.describe(await wholly(self._lifecycle.pause(request.model, who)))
 
     async def resume(self, request: pb.ResumeAdaptationRequest, call: Call) -> pb.Model:
         """Learns again."""
-        entry = await self._lifecycle.resume(
+        resumed = self._lifecycle.resume(
             request.model,
             exclude_suspected=request.exclude_suspected,
             exclude_submitter=validate.identifier(request.exclude_submitter, "exclude_submitter"),
             actor=_who(request.requested_by, call),
         )
+        entry = await wholly(resumed)
         return self._catalogue.describe(entry)
 
     async def set_policy(self, request: pb.SetPolicyRequest, call: Call) -> pb.Model:
@@ -175,7 +179,7 @@ class ModelsService:
         entry = self._catalogue.entry(request.model)
         who = _who(request.requested_by, call)
         policy = self._catalogue.policies.asked_for(request.policy)
-        await self._candidates.set_policy(entry, policy, who)
+        await wholly(self._candidates.set_policy(entry, policy, who))
         return self._catalogue.describe(entry)
 
     def watch(self, request: pb.WatchRequest, _call: Call) -> AsyncIterator[pb.ModelEvent]:

@@ -95,15 +95,17 @@ class Candidates:
         version = self._shelf.find(row.model, row.version)
         if entry.row.paused or version.tainted_position:
             return  # after a rollback a person decides; what must be forgotten never serves
-        digest, learned = version.encoder_digest, None
-        if await self._lifecycle.catching_up.needed(entry, digest, version.log_position):
-            learned = self._lifecycle.catching_up.found(entry, digest)
-            if learned is None:  # the trial is looked at again when it has caught up
-                self._lifecycle.catching_up.want(entry, digest)
-                return
         rival, votes = await self._trials.rival(entry, row), await self._trials.votes(row)
+        ahead, digest, learned = self._lifecycle.catching_up, version.encoder_digest, None
+        if await ahead.needed(entry, digest, version.log_position):
+            learned = ahead.found(entry, digest)
+            if learned is None:  # the trial is looked at again when it has caught up
+                ahead.want(entry, digest)
+                return
         demands, head = self._trials.demands(row), learned.head if learned else rival.head
         judged = await gate.judge_candidate(c, entry, head, rival.loaded, demands, votes)
+        if judged.outcome == "refused" and learned is not None:
+            return  # what came since has spoiled it, or it alone: the next label may mend that
         if judged.outcome == "refused":
             await self._end(entry, "refused", judged.reason, standing, refused=True)
         if judged.outcome != "promoted":

@@ -75,6 +75,8 @@ class Offers:
             ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted),
             entry.lock,
         ):
+            if c.entries.get(name) is not entry:
+                raise c.missing(name)
             # Deletions take the lock too, and mark the versions that there are by then.
             if await asyncio.to_thread(self._learned_deleted, offer):
                 return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
@@ -176,6 +178,7 @@ class Offers:
 
     async def _try(self, entry: Entry, version: VersionRow, judged: gate.Judged) -> None:
         """Puts a candidate on trial: in the place of an older one, or after a watch has ended."""
+        self._lifecycle.catching_up.drop(entry)
         present = self._trials.of(entry.row.name)
         manual = self._catalogue.policies.of(entry.row.name).promotion == "manual"
         if manual or (present is not None and present.kind == "watch"):

@@ -99,7 +99,7 @@ def void(
         version: Its rival, as it is on record now.
     """
     name, state = f"version {version.version}", version.state
-    if version.tainted_position:
+    if version.tainted_position or version.removed:
         reason = f"{name} was learned from feedback that is deleted"
         return ending(row, "tainted", "deletion", reason)
     if state is VersionState.DAMAGED:
