@@ -217,6 +217,14 @@ def test_a_run_that_is_cut_off_has_its_own_figures_first_and_a_round_beside_them
     assert following(rounds[1:], [first]) == rounds[1], "rather two than none"
 
 
+@pytest.mark.parametrize("stream", ["banking77/random", "banking77/class-incremental",
+    "banking77/late-class", "clinc150/random", "clinc150/class-incremental"])  # fmt: skip
+def test_accuracy_is_the_mean_of_five_orders(stream):
+    data, form = stream.split("/")
+    jobs = of_data(data, STREAMS[data], (), Plan())
+    assert len({job.seed for job in jobs if (job.form, job.contestant) == (form, HONED)}) == 5
+
+
 def test_orders_that_are_asked_for_are_those_of_every_random_form():
     forms = ("random", "noisy", "by-date", FIRST_LABELS)
     jobs = list(of_data("/mine.csv", forms, (), Plan(seeds=7)))
