@@ -128,6 +128,22 @@ def test_a_killed_trainer_is_followed_by_one_that_goes_on(
     assert (ended.state, ended.kind, ended.models) == ("done", "full", ("killed",)), ended.reason
 
 
+def test_a_search_before_a_round_is_on_record_and_its_best_is_trained(client: Client) -> None:
+    taught(client, "searched")
+    change(client, "searched", own_encoder=True)
+    started = client.start_round("searched", full=True, trials=3, seed=5)
+    ended = until(client, started, "done")
+    assert ended.state == "done", ended.reason
+    metrics = json.loads(ended.metrics_json)
+    tried, tuning = metrics["tried"], metrics["tuning"]
+    assert (metrics["trials"], len(tried)) == (3, 3)
+    assert tried[0]["rate"] == 2e-5  # the default of a full one
+    best = min(tried, key=lambda one: one["loss"])
+    chosen = {name: tuning[name] for name in ("rate", "scale", "dropout")}
+    assert {**chosen, "loss": best["loss"]} == best
+    assert (tuning["kind"], tuning["epochs"]) == ("full", 3)
+
+
 def test_a_cancelled_round_leaves_nothing(server: RunningServer, client: Client) -> None:
     taught(client, "cancelled")
     change(client, "cancelled", own_encoder=True)

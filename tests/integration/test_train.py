@@ -109,6 +109,9 @@ def test_a_candidate_is_published_and_judged(
         )
     )  # fmt: skip
     assert said["kind"] == "full"
+    best = min(said["tried"], key=lambda one: one["loss"])
+    assert len(said["tried"]) == 2
+    assert {**best, **said["tuning"]} == {**said["tuning"], "loss": best["loss"]}
     number = said["published"]["version"]
     (version,) = [v for v in client.list_versions("published") if v.version == number]
     assert version.source == "import"

@@ -22,7 +22,7 @@ from honed_adapt.gate.holdout import held_out
 from honed_adapt.head import Head
 from honed_adapt.training.examples import Example, examples_from, lacking
 from honed_adapt.training.heads import calibrated, discriminant, learn, report, row_of
-from honed_adapt.training.search import Budget, search
+from honed_adapt.training.search import Budget, Found, search
 from honed_adapt.training.store import store_trained
 from honed_adapt.training.train import Surroundings, Trained, train
 from honed_adapt.training.tuning import Tuning
@@ -140,17 +140,18 @@ def _train(
     )
     tuning = Tuning.of("full" if recipe.full else "adapter", recipe.seed)
     tuning = replace(tuning, epochs=recipe.epochs or tuning.epochs)
+    found = Found(tuning)
     if recipe.trials:
         budget = Budget(recipe.trials, recipe.minutes)
-        tuning = search(
+        found = search(
             base, learned, tuning, budget, around,
             lambda n, loss: recipe.tell(f"trial {n + 1}: log loss {loss:.4f}"),
         )  # fmt: skip
-    trained = train(base, learned, tuning, around)
+    trained = train(base, learned, found.tuning, around)
     lineage = Lineage(base.digest, base.digest, "", tuning.kind)
     files = open_encoder(home, store_trained(home, base, trained, lineage))
     recipe.tell("learning the heads")
-    facts = _facts(recipe, tuning, trained, learned)
+    facts = _facts(recipe, found, trained, learned)
     tuned = _closed_form(files, learned, judged)
     facts |= {"closed_form": tuned, "base_closed_form": _closed_form(base, learned, judged)}
     head = _plain_head(files, trained, learned)
@@ -193,13 +194,15 @@ def _vectors(files: EncoderFiles, examples: Sequence[Example]) -> Vectors:
 
 
 def _facts(
-    recipe: Recipe, tuning: Tuning, trained: Trained, learned: Sequence[Example]
+    recipe: Recipe, found: Found, trained: Trained, learned: Sequence[Example]
 ) -> dict[str, Any]:
+    tuning = found.tuning
     return {
         "model": recipe.model,
         "kind": tuning.kind,
         "seed": tuning.seed,
         "tuning": asdict(tuning),
+        "tried": found.tried,
         "trained_on": sum(not one.held for one in learned),
         "stopped_by": sum(one.held for one in learned),
         "epochs": [

@@ -121,7 +121,7 @@ class RoundWork:
             report=partial(self._tell, "training"),
             work=work_folder(self._home, order.round_id),
         )
-        tuning = self._tuning(base, examples, around)
+        tuning, tried = self._tuning(base, examples, around)
         champion = partial(self._champion, softening=tuning.softening)
         trained = train(base, examples, tuning, around, champion)
         self._tell("checking")
@@ -131,19 +131,22 @@ class RoundWork:
         )  # fmt: skip
         digest = store_trained(self._home, base, trained, lineage)
         facts = {
-            "tuning": asdict(tuning), "cpu_s": round(trained.cpu_s, 1),
+            "tuning": asdict(tuning), "tried": tried, "cpu_s": round(trained.cpu_s, 1),
             "steps": trained.progress.step, "scores": trained.progress.scores,
             "examples": len(examples), "left_out": left_out,
         }  # fmt: skip
         return self._offer(digest, before, facts)
 
-    def _tuning(self, base: EncoderFiles, examples: Sequence[Example], around: Any) -> Tuning:
+    def _tuning(
+        self, base: EncoderFiles, examples: Sequence[Example], around: Any
+    ) -> tuple[Tuning, Sequence[Mapping[str, float]]]:
         tuning = Tuning.of("full" if self._order.kind == "full" else "adapter", self._order.seed)
         if not self._order.trials:
-            return tuning
+            return tuning, []
         from honed_adapt.training.search import Budget, search
 
-        return search(base, examples, tuning, Budget(self._order.trials), around)
+        found = search(base, examples, tuning, Budget(self._order.trials), around)
+        return found.tuning, found.tried
 
     def _read(self, model: messages.RoundModel) -> Snapshot:
         with FeedbackReader(self._home / "feedback.sqlite") as reader:
