@@ -138,8 +138,8 @@ class ServerConfig(BaseModel):
     )
     max_encoders: Annotated[int, Field(ge=1)] = Field(
         8,
-        description="Encoders in service from which on no fine-tuning round may add another; each "
-        "is in memory and on disk.",
+        description="Encoders in service, with those that fine-tuning rounds under way may add, "
+        "from which on no other round starts; each is in memory and on disk.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or machines; auto: console on a terminal."

@@ -18,6 +18,7 @@ class Facts:
         paused: Whether learning is paused for the model.
         labels: Labels that it knows.
         under_way: Its round that has not ended, None if there is none.
+        rounds: Rounds that have not ended, of all models: each may add an encoder.
         encoders: Encoders that serve now.
         max_encoders: Most that may.
     """
@@ -26,6 +27,7 @@ class Facts:
     paused: bool
     labels: int
     under_way: str | None
+    rounds: int
     encoders: int
     max_encoders: int
 
@@ -52,9 +54,10 @@ def check(model: str, facts: Facts, *, trials: int) -> None:
             f"{no}round {facts.under_way} is under way; wait, or cancel it",
             reason="ROUND_UNDER_WAY",
         )
-    if facts.encoders >= facts.max_encoders:
+    if facts.encoders + facts.rounds >= facts.max_encoders:
+        rounds = f" and rounds under way may add {facts.rounds}" if facts.rounds else ""
         raise NotReady(
-            f"{no}{facts.encoders} encoders serve and max_encoders allows {facts.max_encoders};"
-            " raise it, or let models share an encoder",
+            f"{no}max_encoders allows {facts.max_encoders}, {facts.encoders} serve{rounds};"
+            f" {'wait, ' if rounds else ''}raise it, or let models share an encoder",
             reason="TOO_MANY_ENCODERS",
         )

@@ -39,7 +39,7 @@ class Rounds:
     Args:
         catalogue: The models.
         policy: The policy of a model.
-        max_encoders: Most encoders that may serve at a time, for a round to add another.
+        max_encoders: Most encoders that may serve at a time, counting those that rounds may add.
         learns: Whether there is an adapt process at all.
         default_encoder: Digest of the encoder of models that name none: it stays.
 
@@ -242,6 +242,7 @@ class Rounds:
             paused=entry.row.paused,
             labels=self._catalogue.serving(entry.row.name).head.num_labels,
             under_way=self.under_way(entry.row.name),
+            rounds=len(self.active()),
             encoders=len({g.loaded.encoder.digest for g in table.values()}),
             max_encoders=self._max_encoders,
         )
