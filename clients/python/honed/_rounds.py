@@ -27,14 +27,16 @@ class RoundCalls:
             model: Name of the model; those of the same encoder are trained with it, unless its
                 policy says `own_encoder`.
             full: Whether to train all weights instead of a low-rank adapter.
-            trials: Trials of hyper-parameters before; 0 for none.
+            trials: Trials of hyper-parameters before, at most 1,000; 0 for none. They are all that
+                bounds the search: it has no limit of time.
             seed: Of everything random; 0 draws one, which is recorded.
             requested_by: Who asks.
             timeout_s: Deadline in seconds; the client's if None.
 
         Raises:
             InvalidRequest: Something is missing, and the message says what: the server has not
-                installed honed[train], the model is paused, or a round is under way.
+                installed honed[train], the model is paused, a round is under way, or as many
+                encoders serve as `max_encoders` allows.
         """
         request = models_pb2.StartRoundRequest(
             model=model, full=full, trials=trials, seed=seed, requested_by=requested_by
