@@ -12,10 +12,10 @@ from honed_adapt.instant.evidence import Logits
 from honed_loadtest import report
 from honed_loadtest.learning.__main__ import main
 from honed_loadtest.learning.aims import aims
-from honed_loadtest.learning.catalogue import ENTRIES, HONED, STREAMS, Plan, missing
+from honed_loadtest.learning.catalogue import ENTRIES, HONED, Plan, missing
 from honed_loadtest.learning.contestant import Answers
 from honed_loadtest.learning.honed_lane import HonedLane, difference
-from honed_loadtest.learning.jobs import Job, by_worth, following, of_data
+from honed_loadtest.learning.jobs import Job
 from honed_loadtest.learning.measures import measures
 from honed_loadtest.learning.others import Neighbours
 from honed_loadtest.learning.preparing import VECTORS, prepared
@@ -193,46 +193,6 @@ def test_an_aim_that_is_missed_says_so():
         "medical_abstracts: accuracy gained by a round": False,
         "deletion against a fresh build, worst of 1 streams": False,
     }
-
-
-def test_a_run_that_is_cut_off_has_its_own_figures_first_and_a_round_beside_them():
-    plan = Plan()
-    jobs = by_worth(
-        job
-        for name, times in (("banking77", ()), ("arxiv_stream", ("2017", "2018", "2019")))
-        for job in of_data(name, STREAMS[name], times, plan)
-    )
-    assert len(set(jobs)) == len(jobs)
-    rounds = [job for job in jobs if job.kind == "rounds"]
-    assert [job.form for job in rounds] == ["", "2017 to 2018", "2018 to 2019"]
-    streams = [job for job in jobs if job.kind == "stream"]
-    own = [job.contestant == HONED for job in streams]
-    assert own == sorted(own, reverse=True)
-    seeds = Counter(job.contestant for job in streams if job.form == "random")
-    assert set(seeds.values()) == {5, 2}
-    assert seeds[HONED] == 5
-    first = following(jobs, [])
-    assert first == rounds[0]
-    assert following([job for job in jobs if job != first], [first]) == streams[0]
-    assert following(rounds[1:], [first]) == rounds[1], "rather two than none"
-
-
-@pytest.mark.parametrize("stream", ["banking77/random", "banking77/class-incremental",
-    "banking77/late-class", "clinc150/random", "clinc150/class-incremental"])  # fmt: skip
-def test_accuracy_is_the_mean_of_five_orders(stream):
-    data, form = stream.split("/")
-    jobs = of_data(data, STREAMS[data], (), Plan())
-    assert len({job.seed for job in jobs if (job.form, job.contestant) == (form, HONED)}) == 5
-
-
-def test_orders_that_are_asked_for_are_those_of_every_random_form():
-    forms = ("random", "noisy", "by-date", FIRST_LABELS)
-    jobs = list(of_data("/mine.csv", forms, (), Plan(seeds=7)))
-    orders = Counter((job.form, job.contestant) for job in jobs)
-    assert {orders[form, HONED] for form in ("random", "noisy")} == {7}
-    assert orders["random", "5 nearest neighbours"] == 7
-    assert {orders[form, HONED] for form in ("by-date", FIRST_LABELS)} == {1}
-    assert orders[FIRST_LABELS, "SetFit, refitted"] == 1
 
 
 def test_findings_are_kept_for_the_same_commit_and_failures_are_tried_again(tmp_path):
