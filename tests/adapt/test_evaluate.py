@@ -279,3 +279,20 @@ def test_a_class_that_falls_holds_a_better_candidate_back() -> None:
     verdict = judge(replace(better, audit=Paired(70, 30, 120), audit_classes=lost))
     assert verdict.outcome == "candidate"
     assert "recall of 'card' falls" in verdict.reason
+
+
+def test_a_class_that_falls_holds_back_who_first_knows_a_label() -> None:
+    """As many are won in another class, so that on balance nothing is lost."""
+    labels = ("a",) * 40 + ("b",) * 40 + ("c",) * 20
+    before, after = ("a",) * 100, ("b",) * 80 + ("a",) * 20
+    known = frozenset("ab"), frozenset("abc")
+    traded = Evidence("candidate", labels, before, after, *known)
+    verdict = judge(traded)
+    assert verdict.outcome == "candidate"
+    assert "knows 1 new labels" in verdict.reason
+    assert "recall of 'a' falls" in verdict.reason
+    few = replace(traded, candidate_answers=("b",) * 2 + ("a",) * 38 + ("b",) * 2 + ("a",) * 58)
+    assert judge(few).outcome == "promoted"  # two of 40 are within chance
+    audits = {"a": Paired(0, 10, 60), "b": Paired(10, 0, 60)}
+    heard = replace(few, audit=Paired(10, 10, 120), audit_classes=audits)
+    assert "recall of 'a' falls" in judge(heard).reason

@@ -115,9 +115,10 @@ class Verdict:
 def judge(evidence: Evidence, demands: Demands | None = None) -> Verdict:
     """Decide on an offered head.
 
-    A candidate is promoted if it is no worse and either better on audits or, unless the policy says
-    otherwise, the first to know a wanted label; if it is merely no worse it stays a candidate, to
-    be tried or for a person to decide. A checkpoint is promoted if it is no worse.
+    A candidate is promoted if it is no worse, no label's recall falls, and it is either better on
+    audits or, unless the policy says otherwise, the first to know a wanted label; if it is merely
+    no worse it stays a candidate, to be tried or for a person to decide. A checkpoint is promoted
+    if it is no worse.
     """
     demands = demands or Demands()
     classes = _classes(evidence)
@@ -133,10 +134,9 @@ def judge(evidence: Evidence, demands: Demands | None = None) -> Verdict:
     merged = {
         label: classes.get(label, NO_ITEMS) + more for label, more in evidence.audit_classes.items()
     }
-    verdict = superior(evidence.audit, {**classes, **merged}, demands)
-    if verdict is not None:
-        return Verdict(*verdict, numbers)
-    return Verdict(*_first_to_know(evidence, demands), numbers)
+    classes |= merged
+    verdict = superior(evidence.audit, classes, demands)
+    return Verdict(*(verdict or _first_to_know(evidence, classes, demands)), numbers)
 
 
 def superior(
@@ -155,10 +155,14 @@ def superior(
     if value < demands.e_better:
         return None
     score = _score(audit)
-    lost = sorted(label for label, one in classes.items() if falls(one))
-    if lost:
-        return "candidate", f"better ({score}), but the recall of {lost[0]!r} falls"
+    if lost := _fallen(classes):
+        return "candidate", f"better ({score}), but the recall of {lost!r} falls"
     return "promoted", f"better: {score}, e-value {value:.3g} >= {demands.e_better:.3g}"
+
+
+def _fallen(classes: Mapping[str, Paired]) -> str | None:
+    """A label whose recall falls, whatever is won in others."""
+    return min((label for label, one in classes.items() if falls(one)), default=None)
 
 
 def _score(audit: Paired) -> str:
@@ -212,7 +216,9 @@ def _costs(evidence: Evidence, anchor: Paired, demands: Demands) -> Iterator[str
             yield f"its Brier score rises from {before.brier:.3f} to {after.brier:.3f}"
 
 
-def _first_to_know(evidence: Evidence, demands: Demands) -> tuple[Result, str]:
+def _first_to_know(
+    evidence: Evidence, classes: Mapping[str, Paired], demands: Demands
+) -> tuple[Result, str]:
     """Whether a candidate that is not proven better knows a label that is wanted."""
     audit = evidence.audit
     score = _score(audit)
@@ -221,7 +227,10 @@ def _first_to_know(evidence: Evidence, demands: Demands) -> tuple[Result, str]:
     wanted = evidence.feedback_labels | set(evidence.anchor_labels)
     new = wanted & (evidence.candidate_labels - evidence.champion_labels)
     if new and demands.promotion == "default":
-        return "promoted", f"no worse, and knows {len(new)} new labels, {min(new)!r} among them"
+        knows = f"no worse, and knows {len(new)} new labels, {min(new)!r} among them"
+        if lost := _fallen(classes):
+            return "candidate", f"{knows}, but the recall of {lost!r} falls"
+        return "promoted", knows
     value = e_value(audit.wins, audit.losses)
     return "candidate", f"no worse, but not proven better: {score}, e-value {value:.3g}"
 
