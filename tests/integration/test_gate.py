@@ -150,7 +150,7 @@ def test_a_bad_candidate_is_refused_and_the_running_one_goes_on(
     (*_, (decision, numbers)) = decisions(client, name, "gate")
     assert (decision.outcome, decision.reason) == ("refused", verdict.reason)
     assert numbers["champion_correct"] >= len(ANCHORS) - 1
-    assert numbers["anchor_total"] == len(ANCHORS)
+    assert (numbers["anchor_set"], numbers["anchor_total"]) == (1, len(ANCHORS))
     (*_, version) = client.list_versions(name)
     assert (version.version, version.state) == (verdict.number, "refused")
     teach(client, name, [("is it lost", "lost")])
@@ -211,6 +211,7 @@ def test_a_candidate_that_first_knows_a_wanted_label_is_promoted(server, client,
     assert (decision.outcome, decision.version, decision.actor) == ("promoted", 3, "gate")
     assert "detectable" not in numbers
     assert numbers["anchor_detectable"] > 0
+    assert numbers["anchor_set"] == 1
 
 
 def test_no_candidate_is_promoted_while_learning_is_paused(server, client, name, door):
@@ -236,6 +237,7 @@ def test_a_checkpoint_that_is_worse_than_its_version_is_refused_on_record(tmp_pa
     home = tmp_path / "h"
     with running(home, example=False) as server, server.client() as client:
         acks = taught(client, "m", GOOD)
+        client.import_anchor("m", ANCHORS[:4])
         client.import_anchor("m", ANCHORS)
         for ack, (_, label) in zip(acks, GOOD, strict=True):
             if label in INTENTS[:2]:
@@ -249,6 +251,7 @@ def test_a_checkpoint_that_is_worse_than_its_version_is_refused_on_record(tmp_pa
         assert (decision.outcome, decision.version) == ("refused", 3)
         assert "it loses 12 of 30 anchor answers on balance" in decision.reason
         assert (numbers["champion_correct"], numbers["candidate_correct"]) == (30, 18)
+        assert numbers["anchor_set"] == 2
         assert [v.version for v in client.list_versions("m")] == [1, 2]
         # What was retracted stays retracted: the lane is built from the log.
         again = wait_for(client, "m", caught_up)

@@ -56,6 +56,7 @@ class Evidence:
         withdrawn_labels: labels whose feedback was all withdrawn or deleted, so that they may go.
         calibration: of the champion's probabilities on the anchor set, and of the candidate's.
         encode_ratio: times as long as the champion's that the candidate's encoder takes.
+        anchor_set: number of the anchor set, 0 for none.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Evidence:
     withdrawn_labels: frozenset[str] = frozenset()
     calibration: tuple[Calibration, Calibration] | None = None
     encode_ratio: float = 1.0
+    anchor_set: int = 0
 
     def __post_init__(self) -> None:
         sizes = {len(self.anchor_labels), len(self.champion_answers), len(self.candidate_answers)}
@@ -208,12 +210,21 @@ def _costs(evidence: Evidence, anchor: Paired, demands: Demands) -> Iterator[str
         yield f"it may lose {-bound:.1%} of anchor answers, {loss:.1%} allowed"
     if evidence.encode_ratio > SLOWER:
         yield f"its encoder takes {evidence.encode_ratio:.1f} times as long, {SLOWER} allowed"
-    if evidence.calibration and evidence.calibration[1].rows >= CALIBRATION_ITEMS:
+    if evidence.calibration:
         before, after = evidence.calibration
-        if after.error > before.error + WORSE_CALIBRATION:
+        limits = _calibration_limits(before, after)
+        if limits and after.error > limits["calibration_error_limit"]:
             yield f"its calibration error rises from {before.error:.3f} to {after.error:.3f}"
-        if after.brier > before.brier + WORSE_BRIER:
+        if limits and after.brier > limits["brier_limit"]:
             yield f"its Brier score rises from {before.brier:.3f} to {after.brier:.3f}"
+
+
+def _calibration_limits(before: Calibration, after: Calibration) -> dict[str, float]:
+    """The most that is allowed, by name; nothing where too few texts can tell."""
+    if after.rows < CALIBRATION_ITEMS:
+        return {}
+    error, brier = before.error + WORSE_CALIBRATION, before.brier + WORSE_BRIER
+    return {"calibration_error_limit": error, "brier_limit": brier}
 
 
 def _first_to_know(
@@ -253,6 +264,7 @@ def _numbers(evidence: Evidence, anchor: Paired, demands: Demands) -> dict[str, 
     champion = sum(answer == label for answer, label in pairs)
     audit = evidence.audit
     numbers: dict[str, float] = {
+        "anchor_set": evidence.anchor_set,
         "anchor_total": anchor.total,
         "champion_correct": champion,
         "candidate_correct": champion + anchor.wins - anchor.losses,
@@ -261,18 +273,22 @@ def _numbers(evidence: Evidence, anchor: Paired, demands: Demands) -> dict[str, 
         "audit_wins": audit.wins,
         "audit_losses": audit.losses,
         "audit_total": audit.total,
+        "loss_share": demands.loss_share,
         "allowance": demands.allowance(anchor.total),
         "e_better": e_value(audit.wins, audit.losses),
         "e_worse": e_value((anchor + audit).losses, (anchor + audit).wins),
+        "e_worse_needed": demands.e_worse,
     }
     if evidence.source == "candidate":
         counts = (anchor.wins, anchor.losses, anchor.total)
         numbers["e_needed"] = demands.e_better
         numbers["anchor_change_at_least"] = lower_bound(*counts, demands.alpha)
-        numbers["encode_ratio"] = evidence.encode_ratio
+        numbers |= {"encode_ratio": evidence.encode_ratio, "encode_ratio_limit": SLOWER}
     for name, one in zip(("champion", "candidate"), evidence.calibration or (), strict=False):
         numbers[f"{name}_calibration_error"] = one.error
         numbers[f"{name}_brier"] = one.brier
+    if evidence.calibration:
+        numbers |= _calibration_limits(*evidence.calibration)
     # The least gain that audits, and the least loss that the anchor set, could have shown.
     loss = detectable(Paired(anchor.losses, anchor.wins, anchor.total), demands.e_worse)
     for name, seen in (

@@ -55,6 +55,7 @@ class Standing:
         e_better: evidence that the rival is better.
         e_worse: evidence that it is worse.
         e_needed: evidence that decides for the rival.
+        e_worse_needed: evidence that decides against it.
     """
 
     outcome: Outcome
@@ -63,6 +64,7 @@ class Standing:
     e_better: float
     e_worse: float
     e_needed: float
+    e_worse_needed: float
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -74,6 +76,7 @@ class Standing:
             "e_better": self.e_better,
             "e_worse": self.e_worse,
             "e_needed": self.e_needed,
+            "e_worse_needed": self.e_worse_needed,
         }
         seen = detectable(self.audits, self.e_needed)
         return numbers if seen is None else {**numbers, "detectable": seen}
@@ -109,7 +112,8 @@ def candidate_standing(anchor: Paired, votes: Sequence[Vote], demands: Demands) 
     worse = e_value(both.losses, both.wins)
 
     def stands(outcome: Outcome, reason: str) -> Standing:
-        return Standing(outcome, reason, audits, better, worse, demands.e_better)
+        needed = demands.e_better, demands.e_worse
+        return Standing(outcome, reason, audits, better, worse, *needed)
 
     if worse >= demands.e_worse:
         score = f"{both.losses} losses to {both.wins} wins"
@@ -130,7 +134,7 @@ def watch_standing(votes: Sequence[Vote], e_needed: float) -> Standing:
     better, worse = e_value(wins, losses), e_value(losses, wins)
 
     def stands(outcome: Outcome, reason: str) -> Standing:
-        return Standing(outcome, reason, audits, better, worse, e_needed)
+        return Standing(outcome, reason, audits, better, worse, e_needed, e_needed)
 
     score = f"{wins} wins to {losses} losses of the version before on {len(votes)} audits"
     if better >= e_needed:

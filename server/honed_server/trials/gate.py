@@ -83,6 +83,7 @@ async def judge_checkpoint(catalogue: Catalogue, shelf: Shelf, entry: Entry) -> 
         candidate_labels=after,
         # The instant lane drops a label only when its last feedback was withdrawn.
         withdrawn_labels=before - after,
+        anchor_set=entry.anchor_set,
     )
     # What the guard let pass is not refused for the same loss a second time.
     return await asyncio.to_thread(_judged, evidence, Demands(loss_items=catalogue.guard_items))
@@ -125,6 +126,7 @@ async def judge_candidate(
         feedback_labels=await asyncio.to_thread(catalogue.log.audited_labels, name),
         calibration=_compared(champion.calibration, candidate.calibration),
         encode_ratio=await _encode_ratio(catalogue, serving.loaded, loaded),
+        anchor_set=entry.anchor_set,
     )
     return await asyncio.to_thread(_judged, evidence, demands)
 
