@@ -113,8 +113,8 @@ class ServerConfig(BaseModel):
     )
     influence_cap: Annotated[float, Field(gt=0, le=1)] = Field(
         0.05,
-        description="Share of a model's recent weight that one submitter may have once there are "
-        "enough others; 1 caps nobody.",
+        description="Share of a model's recent weight, and of a trial's votes, that one submitter "
+        "may have once there are enough others; 1 caps nobody.",
     )
     labels_per_minute: Annotated[float, Field(gt=0)] = Field(
         600_000.0, description="Labels a minute that are taken from each submitter."

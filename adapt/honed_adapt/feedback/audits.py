@@ -5,10 +5,13 @@ Under `log.py`, beside `rows.py`, which knows the columns. Audits alone vote.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import apsw
 
+from honed_adapt.feedback.rows import NAMED_AUDIT
 from honed_adapt.feedback.values import Kind, State
+from honed_adapt.trust.influence import Recent
 
 _RECENT = 10_000
 
@@ -41,6 +44,14 @@ _LABELS = f"""
         ORDER BY e.position DESC LIMIT {_RECENT}
     )
 """
+_AUDITORS = f"""
+    SELECT submitter, influence FROM log WHERE model = ? AND {NAMED_AUDIT} AND position < ?
+    ORDER BY position DESC LIMIT {_RECENT}
+"""
+_SUBMITTERS = """
+    SELECT position, submitter FROM log
+    WHERE model = ? AND position IN (SELECT value FROM json_each(?))
+"""
 
 
 def counting(connection: apsw.Connection, model: str, positions: Sequence[int]) -> dict[int, str]:
@@ -67,6 +78,28 @@ def unknown(connection: apsw.Connection, model: str, learned: Mapping[int, int])
     asked = json.dumps(list(learned.items()))
     known = {int(position) for (position,) in connection.execute(_KNOWN, (asked, model))}
     return counting(connection, model, [one for one in learned if one not in known])
+
+
+def auditors(connection: apsw.Connection, model: str, position: int, weight: float) -> Recent:
+    """Who gave the last audits before a position that have a name, as many as weigh so much.
+
+    Each weighs what the cap on learning lets it count, so that a flood of them drives nobody out.
+    What was withdrawn or deleted since is among them, so that the answer is always the same.
+    """
+    found, left = Recent({}, 0), weight
+    with closing(connection.execute(_AUDITORS, (model, position))) as rows:
+        for name, counts in rows:
+            found.add(name, counts)
+            left -= counts
+            if left <= 0:
+                break
+    return found
+
+
+def submitters(connection: apsw.Connection, model: str, positions: Sequence[int]) -> dict[int, str]:
+    """Who submitted what stands at these positions, also of what is deleted; empty for nobody."""
+    found = connection.execute(_SUBMITTERS, (model, json.dumps(list(positions))))
+    return {int(position): str(name) for position, name in found}
 
 
 def labels(connection: apsw.Connection, model: str) -> frozenset[str]:

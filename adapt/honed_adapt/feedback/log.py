@@ -74,7 +74,7 @@ class FeedbackLog:
     Args:
         path: feedback.sqlite; made when missing.
         clock: Gives the time of recording, Unix seconds.
-        cap: How much one submitter may weigh.
+        cap: How much one submitter may weigh; also an attribute.
 
     Raises:
         StoreError: If the file cannot be opened soundly, see `Database`.
@@ -85,7 +85,7 @@ class FeedbackLog:
     ) -> None:
         self._database = Database(path, feedback_rows.SCHEMA)
         self._clock = clock
-        self._cap = cap or Cap()
+        self.cap = cap or Cap()
 
     @property
     def failure(self) -> StoreFailed | None:
@@ -101,7 +101,7 @@ class FeedbackLog:
             retract).
         """
         now = self._clock()
-        return self._database.write(lambda db: feedback_writes.record(db, items, self._cap, now))
+        return self._database.write(lambda db: feedback_writes.record(db, items, self.cap, now))
 
     def list(
         self, model: str, after_position: int, limit: int, label: str = "", submitter: str = ""

@@ -18,6 +18,9 @@ from honed_adapt.feedback import keys
 from honed_adapt.feedback.values import Entry, Kind, Record, State
 from honed_adapt.shares import from_text
 
+# Audits that tell who audits; those that count a hundredth, over the cap, are many and say little.
+NAMED_AUDIT = f"kind = {Kind.AUDIT} AND submitter <> '' AND influence > 0.015"
+
 SCHEMA = (
     """
     CREATE TABLE log (
@@ -78,6 +81,7 @@ SCHEMA = (
     """,
     keys.SCHEMA,
     "ALTER TABLE log ADD COLUMN shares TEXT;",
+    f"CREATE INDEX log_audits ON log (model, position) WHERE {NAMED_AUDIT};",
 )
 
 # State, by precedence. `mark` holds ACTIVE, QUARANTINED or EXCLUDED.

@@ -56,6 +56,7 @@ class Standing:
         e_worse: evidence that it is worse.
         e_needed: evidence that decides for the rival.
         e_worse_needed: evidence that decides against it.
+        over_cap: audits that do not count because their submitter has had their part of the votes.
     """
 
     outcome: Outcome
@@ -65,6 +66,7 @@ class Standing:
     e_worse: float
     e_needed: float
     e_worse_needed: float
+    over_cap: int = 0
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -73,6 +75,7 @@ class Standing:
             "audit_wins": self.audits.wins,
             "audit_losses": self.audits.losses,
             "audit_total": self.audits.total,
+            "audit_over_cap": self.over_cap,
             "e_better": self.e_better,
             "e_worse": self.e_worse,
             "e_needed": self.e_needed,

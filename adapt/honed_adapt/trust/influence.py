@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-_ROOM = 1.5  # times what is typical that anybody may have
+ROOM = 1.5
+"""Times what is typical that anybody may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,21 @@ def influence(submitter: str, weight: float, recent: Recent, cap: Cap) -> float:
         recent: What counts of the labels before it.
         cap: How much one submitter may weigh.
     """
-    if not submitter or submitter in cap.trusted or cap.share >= 1 or recent.rows < cap.least_rows:
+    if spared(submitter, recent, cap):
         return 1.0
     own, total = recent.weights.get(submitter, 0.0), sum(recent.weights.values())
     within_share = (cap.share * total - own) / (1 - cap.share)
-    as_others = _ROOM * _typical(recent.weights.values()) - own
+    as_others = ROOM * typical(recent.weights.values()) - own
     return min(max(within_share, as_others, cap.floor * weight) / weight, 1.0)
 
 
-def _typical(weights: Iterable[float]) -> float:
+def spared(submitter: str, recent: Recent, cap: Cap) -> bool:
+    """Whether the cap does not hold for somebody: without a name, trusted, or as yet for nobody."""
+    nobody = cap.share >= 1 or recent.rows < cap.least_rows
+    return nobody or not submitter or submitter in cap.trusted
+
+
+def typical(weights: Iterable[float]) -> float:
     """The weighted median: half of the weight lies with those who have at most so much."""
     ordered = sorted(weights)
     half, passed = sum(ordered) / 2, 0.0

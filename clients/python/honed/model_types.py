@@ -52,6 +52,7 @@ class Trial:
         total: Audits in all.
         e_better: Evidence that `version` is better, by audits alone.
         e_needed: Evidence that decides.
+        over_cap: Audits that do not count because their submitter has had their part of the votes.
     """
 
     version: int = 0
@@ -61,6 +62,7 @@ class Trial:
     total: int = 0
     e_better: float = 1.0
     e_needed: float = 0.0
+    over_cap: int = 0
 
 
 @dataclass(frozen=True, slots=True)

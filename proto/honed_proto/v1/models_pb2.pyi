@@ -165,7 +165,7 @@ class Expert(_message.Message):
     def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ..., log_loss: _Optional[float] = ..., votes: _Optional[int] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("version", "stage", "wins", "losses", "total", "e_better", "e_needed")
+    __slots__ = ("version", "stage", "wins", "losses", "total", "e_better", "e_needed", "over_cap")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     WINS_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class Trial(_message.Message):
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     E_BETTER_FIELD_NUMBER: _ClassVar[int]
     E_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    OVER_CAP_FIELD_NUMBER: _ClassVar[int]
     version: int
     stage: str
     wins: int
@@ -180,7 +181,8 @@ class Trial(_message.Message):
     total: int
     e_better: float
     e_needed: float
-    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., wins: _Optional[int] = ..., losses: _Optional[int] = ..., total: _Optional[int] = ..., e_better: _Optional[float] = ..., e_needed: _Optional[float] = ...) -> None: ...
+    over_cap: int
+    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., wins: _Optional[int] = ..., losses: _Optional[int] = ..., total: _Optional[int] = ..., e_better: _Optional[float] = ..., e_needed: _Optional[float] = ..., over_cap: _Optional[int] = ...) -> None: ...
 
 class Drift(_message.Message):
     __slots__ = ("alarm", "since", "alarms", "error", "window")

@@ -76,6 +76,7 @@ SCHEMA = (
         reason TEXT NOT NULL, metrics TEXT NOT NULL
     ) STRICT;
     """,
+    "ALTER TABLE votes ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;",
 )
 
 

@@ -4,12 +4,17 @@ Under `trials.py`, which keeps the trials.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from honed_adapt.feedback.audits import auditors, submitters
+from honed_adapt.feedback.log import FeedbackLog
 from honed_adapt.feedback.values import Ack, FeedbackError, Kind, NewFeedback
 from honed_adapt.head import Head
 from honed_adapt.scoring import best_labels
+from honed_adapt.trust.votes import votes as may_vote
 from honed_server.models.catalogue import Catalogue
 from honed_server.models.shelf import Stored
 from honed_server.serving.generations import Generation, LoadedEncoder
@@ -53,9 +58,16 @@ def audits_among(
 
 
 async def cast(
-    catalogue: Catalogue, row: TrialRow, serving: Generation, rival: Stored, audits: list[Audit]
+    catalogue: Catalogue,
+    row: TrialRow,
+    serving: Generation,
+    rival: Stored,
+    audits: list[Audit],
+    voted: Sequence[VoteRow],
 ) -> list[VoteRow]:
     """The votes of those audits that count, as both sides answer them now.
+
+    Those whose submitter has had their part of the votes are not answered, and do not count.
 
     Args:
         catalogue: The models.
@@ -63,18 +75,37 @@ async def cast(
         serving: What served when they came.
         rival: What it is compared with.
         audits: Labels that may vote.
+        voted: The votes before them.
     """
     learned = {audit.position: audit.learned for audit in audits}
     voting = await asyncio.to_thread(catalogue.log.unknown_audits, row.model, learned)
-    audits = [audit for audit in audits if audit.position in voting]
+    within = await asyncio.to_thread(_within_cap, catalogue.log, row.model, list(voting), voted)
+    over = [VoteRow(at, False, False, counts=False) for at in voting if at not in within]
+    audits = [audit for audit in audits if audit.position in within]
     unknown = [audit for audit in audits if audit.answered is None]
     served = {audit.position: audit.answered for audit in audits}
     served |= await _answers(catalogue, serving.head, serving.loaded, unknown)
     said = await _answers(catalogue, rival.head, rival.loaded, audits)
-    return [
+    return over + [
         VoteRow(one.position, served[one.position] == one.label, said[one.position] == one.label)
         for one in audits
     ]
+
+
+def _within_cap(
+    log: FeedbackLog, model: str, positions: Sequence[int], voted: Sequence[VoteRow]
+) -> frozenset[int]:
+    """The audits whose submitters have not had their part of the votes yet."""
+    cap, before = log.cap, [vote.position for vote in voted if vote.counts]
+    who = log.ask(lambda db: submitters(db, model, [*before, *positions]))
+    counted = Counter(who[at] for at in before)
+    within = set()
+    for at in sorted(positions):
+        last = partial(auditors, model=model, position=at, weight=cap.least_rows)
+        if may_vote(who[at], counted, log.ask(last), cap):
+            within.add(at)
+            counted[who[at]] += 1
+    return frozenset(within)
 
 
 async def _answers(

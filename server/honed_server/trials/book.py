@@ -53,11 +53,19 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class VoteRow:
-    """What one audit said."""
+    """What one audit said.
+
+    Attributes:
+        position: Its log position.
+        serving_right, rival_right: Whether the one was right, and the other.
+        counts: Whether it votes: if its submitter had their part of the votes it was never
+            answered, see `honed_adapt.trust.votes`.
+    """
 
     position: int
     serving_right: bool
     rival_right: bool
+    counts: bool = True
 
 
 class TrialBook:
@@ -101,17 +109,20 @@ class TrialBook:
         """Records what audits said; the first word of each counts."""
 
         def add(db: apsw.Connection) -> None:
-            sql = "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?)"
-            rows = [(trial, v.position, v.serving_right, v.rival_right) for v in votes]
+            sql = "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?)"
+            rows = [(trial, v.position, v.serving_right, v.rival_right, v.counts) for v in votes]
             db.executemany(sql, rows)
 
         return self._database.write(add)
 
     def votes(self, trial: int) -> list[VoteRow]:
         """What audits said in a trial, in log order."""
-        sql = "SELECT position, serving_right, rival_right FROM votes WHERE trial = ? ORDER BY 1"
+        sql = """
+            SELECT position, serving_right, rival_right, counts FROM votes
+            WHERE trial = ? ORDER BY position
+        """
         return self._database.read(
-            lambda db: [VoteRow(at, bool(s), bool(r)) for at, s, r in db.execute(sql, (trial,))]
+            lambda db: [VoteRow(at, *map(bool, bits)) for at, *bits in db.execute(sql, (trial,))]
         )
 
 

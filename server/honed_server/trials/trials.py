@@ -150,7 +150,7 @@ class Trials:
 
     async def votes(self, row: TrialRow) -> list[Vote]:
         """The votes that count now."""
-        return await asyncio.to_thread(self._counted, row)
+        return (await asyncio.to_thread(self._counted, row))[0]
 
     async def rival(self, entry: Entry, row: TrialRow) -> Stored:
         """What is compared with what serves; read when it is needed first.
@@ -218,10 +218,12 @@ class Trials:
         if self._open.get(row.model) is not row:
             return
         rival = await self.rival(entry, row)
-        votes = await cast(self._catalogue, row, serving, rival, audits)
+        voted = await asyncio.to_thread(self._book.votes, row.trial)
+        votes = await cast(self._catalogue, row, serving, rival, audits, voted)
         if votes:
             await asyncio.wrap_future(self._book.add_votes(row.trial, votes))
-            self._catalogue.metrics.trial_votes.labels(row.model).inc(len(votes))
+            counting = sum(vote.counts for vote in votes)
+            self._catalogue.metrics.trial_votes.labels(row.model).inc(counting)
             await self._settle(entry, row)
 
     async def _settle(self, entry: Entry, row: TrialRow) -> None:
@@ -235,10 +237,12 @@ class Trials:
 
     async def standing(self, row: TrialRow) -> Standing:
         """Where a trial stands by the votes that count now."""
-        votes = await self.votes(row)
+        votes, over_cap = await asyncio.to_thread(self._counted, row)
         if row.kind == "watch":
-            return watch_standing(votes, row.e_needed)
-        return candidate_standing(row.anchor, votes, self.demands(row))
+            standing = watch_standing(votes, row.e_needed)
+        else:
+            standing = candidate_standing(row.anchor, votes, self.demands(row))
+        return replace(standing, over_cap=over_cap)
 
     def demands(self, row: TrialRow) -> Demands:
         """What is demanded of a candidate on trial: by the present policy, but for the evidence.
@@ -247,15 +251,18 @@ class Trials:
         """
         return replace(demands_of(self._catalogue.policies.of(row.model), 1), e_better=row.e_needed)
 
-    def _counted(self, row: TrialRow) -> list[Vote]:
+    def _counted(self, row: TrialRow) -> tuple[list[Vote], int]:
+        """The votes that count now, and how many do not for the cap on one submitter's."""
         votes = self._book.votes(row.trial)
         positions = [vote.position for vote in votes]
         labels = self._catalogue.log.counting_audits(row.model, positions)
-        return [
+        valid = [vote for vote in votes if vote.position in labels]
+        counted = [
             Vote(labels[vote.position], vote.serving_right, vote.rival_right)
-            for vote in votes
-            if vote.position in labels
+            for vote in valid
+            if vote.counts
         ]
+        return counted, len(valid) - len(counted)
 
     def _show(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         stage = "watch" if row.kind == "watch" else "canary" if entry.rival.canary else "shadow"
@@ -265,6 +272,7 @@ class Trials:
             wins=standing.audits.wins,
             losses=standing.audits.losses,
             total=standing.audits.total,
+            over_cap=standing.over_cap,
             e_better=standing.e_better,
             e_needed=standing.e_needed,
         )
