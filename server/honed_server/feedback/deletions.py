@@ -117,9 +117,8 @@ class Deletions:
             noted = c.log.note_served(name, position, c.serving(name).revision)
             await asyncio.wrap_future(noted)
 
-    async def watch(self, lifecycle: Lifecycle) -> None:
-        """Finishes what is pending, then looks once a day whether a deadline has passed."""
-        await self.finish(lifecycle)
+    async def watch(self) -> None:
+        """Looks at the start and once a day whether a deadline has passed."""
         while True:
             await wholly(self.settle_all())
             await asyncio.sleep(DAY_S)
