@@ -20,7 +20,7 @@ from journeys import (
 
 from harness import RunningServer, running
 from honed import Client, FeedbackAck, InvalidRequest, Model
-from honed_adapt.encoders.lineage import Lineage, write_lineage
+from honed_adapt.encoders.lineage import Lineage, base_of, write_lineage
 from honed_server.feedback.deletions import Deletions
 from honed_server.models.shelf import Shelf
 
@@ -156,3 +156,19 @@ def test_without_a_deadline_all_retire_at_once(home, tmp_path):
         assert done.record.complete
         assert digest not in {model.encoder_digest for model in client.list_models()}
         free(client, "shop", digest, 2)
+
+
+def test_no_candidate_of_a_round_knows_what_was_deleted_meanwhile(home, tmp_path, server):
+    """Though nothing was deleted of the model that it is for."""
+    with server.client() as client:
+        digest, acks = trained_together(home, tmp_path / "encoder", client, server)
+        started = client.start_round("shop")
+        head = server.server.catalogue.serving("shop").head
+        offer = replace(candidate(client, "shop", head), round_id=started.round_id)
+        client.delete("orders", [acks[3].feedback_id], timeout_s=30)
+        assert client.get_model("shop").encoder_digest == offer.encoder_digest == digest
+        with trainer(home) as line:
+            assert line.offer(offer).outcome == "stale"
+            base = base_of(home, digest)
+            assert line.offer(replace(offer, encoder_digest=base)).outcome != "stale"
+        client.cancel_round(started.round_id)
