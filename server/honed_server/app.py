@@ -189,7 +189,8 @@ class Server:
             ready_s = max(ready_s, FIRST_START_S)
         await wait_caught_up(catalogue, ready_s if config.adapt else 0.0)
         retention = Retention(self._stores.log, self.predictions, config.keep_feedback_days)
-        begin_chores(parts, self.deletions.watch(lifecycle), retention.watch())
+        forget = self.deletions.finish(lifecycle), self.deletions.watch()
+        begin_chores(parts, *forget, retention.watch())
         await self._listen(services)
 
     def _start_http(self) -> None:

@@ -127,6 +127,21 @@ def test_a_checkpoint_of_other_labels_is_not_gone_on_with(base, tmp_path):
     assert not all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
 
 
+def test_what_a_champion_said_is_not_gone_on_with_when_it_says_nothing_any_more(base, tmp_path):
+    rows = [replace(one, seen=True) for one in examples(40)]
+
+    def champion(rows, names):
+        said = np.zeros((len(rows), len(names)), np.float32)
+        said[:, 0] = 1.0
+        return said
+
+    alone = train(base, rows, QUICK, around(base))
+    heard = train(base, rows, QUICK, around(base, tmp_path), champion)
+    assert not all(torch.equal(alone.tensors[k], heard.tensors[k]) for k in alone.tensors)
+    anew = train(base, rows, QUICK, around(base, tmp_path))
+    assert all(torch.equal(alone.tensors[k], anew.tensors[k]) for k in alone.tensors)
+
+
 def test_every_slice_is_announced_so_that_serving_has_its_turn(base):
     pauses = []
     tuning = replace(QUICK, epochs=1, slice_tokens=32)

@@ -119,13 +119,18 @@ def test_deletions_are_shown_with_what_still_holds_them(
     record.time.FromJsonString("2026-01-02T00:00:00Z")
     held = record.tainted.add(version=7, in_encoder=True, active=True)
     held.retire_time.FromJsonString("2026-02-01T00:00:00Z")
+    other = record.tainted.add(version=3, in_encoder=True, model="tickets")
+    other.retire_time.FromJsonString("2026-02-02T00:00:00Z")
     unchecked = feedback_pb2.DeletionRecord(position=60, complete=True)
     response = feedback_pb2.ListDeletionsResponse(deletions=[record, unchecked])
     server.on("Feedback.ListDeletions", response)
     done = honed("feedback", "deletions", "support")
     assert done.code == 0
+    shown = " ".join(done.out.split())
     for word in ("dpo", "ada", "2.5e-12", "7 (encoder) until 2026-02-01"):
-        assert word in " ".join(done.out.split())
+        assert word in shown
+    assert "3 of tickets (encoder) until 2026-02-02" in shown
     first, second = honed("feedback", "deletions", "support", "--json").json["deletions"]
     assert first["tainted"][0]["in_encoder"] is True
+    assert [one["model"] for one in first["tainted"]] == ["", "tickets"]
     assert (first["difference"], second["difference"]) == (2.5e-12, None)

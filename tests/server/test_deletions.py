@@ -4,7 +4,7 @@ import pytest
 
 from honed_adapt.feedback.log import DeletionRow
 from honed_server.edge.errors import Overloaded
-from honed_server.feedback.deletions import fallback, holding
+from honed_server.feedback.holding import fallback, holding
 from honed_server.feedback.retention import Rates
 from honed_server.models.registry import VersionRow, VersionState
 
@@ -25,7 +25,7 @@ def version(number: int, position: int, encoder: str = "base", **facts) -> Versi
 
 
 def held(*rows: VersionRow, seen_to: dict[str, int] | None = None, active: int = 0):
-    found = holding(DELETION, rows, seen_to or {}, active, 30 * DAY_S)
+    found = holding(DELETION, rows, seen_to or {}, {"m": active}, 30 * DAY_S)
     return {one.version.version: (one.in_head, one.in_encoder, one.retire_time) for one in found}
 
 
@@ -47,6 +47,23 @@ def test_an_encoder_that_was_trained_on_it_has_until_the_deadline():
 def test_what_serves_has_until_the_deadline_and_what_is_removed_holds_nothing():
     rows = [version(3, 30, removed=True), version(4, 49)]
     assert held(*rows, active=4) == {4: (True, False, 1000.0 + 30 * DAY_S)}
+
+
+def test_of_another_model_only_the_encoder_can_hold_it():
+    rows = [
+        version(1, 30, "base", model="other"),
+        version(2, 30, "tuned", model="other"),
+        version(3, 60, "tuned", model="other"),
+    ]
+    due = 1000.0 + 30 * DAY_S
+    seen_to, active = {"tuned": 30}, {"m": 2, "other": 3}
+    found = holding(DELETION, rows, seen_to, active, 30 * DAY_S)
+    assert [(one.version.version, one.active, one.retire_time) for one in found] == [
+        (2, False, due),
+        (3, True, due),
+    ]
+    assert not any(one.in_head for one in found)
+    assert held(*rows, seen_to={"tuned": 50}) == {}  # trained without it
 
 
 def test_the_newest_clean_version_with_labels_takes_over():

@@ -190,6 +190,15 @@ def test_a_deletion_taints_the_versions_that_had_learned_it_once(registry: Regis
     assert registry.taint("n", 1, 40).result() == []
 
 
+def test_a_version_that_is_removed_is_tainted_by_what_removed_it(registry: Registry) -> None:
+    create(registry)
+    add(registry, version(1, 5), version(2, 10), version(3, 20))
+    registry.taint("m", 20, 30).result()
+    registry.remove_versions("m", {2: 40, 3: 40}, decision("gone", "retire")).result()
+    found = [(v.removed, v.tainted_position) for v in registry.versions("m")]
+    assert found == [(False, 0), (True, 40), (True, 30)]
+
+
 def test_decisions_keep_their_numbers_and_come_newest_last(registry: Registry) -> None:
     first = decision("d1", accuracy=0.5, examples=[1, 2])
     for one in (first, decision("d2"), decision("other", model="n"), decision("d3")):

@@ -74,6 +74,15 @@ def test_of_refused_versions_only_the_last_keeps_its_encoder(home, registry):
     assert remove_encoders(home, registry, [], []) == [OLD]
 
 
+def test_a_refused_version_that_was_removed_keeps_no_encoder(home, registry):
+    model(registry, "m", BASE, OLD, state=VersionState.REFUSED)
+    made(home, OLD, BASE)
+    assert remove_encoders(home, registry, [], []) == []
+    record = DecisionRow("r", "m", "retire", "removed", 0, "deletion", "x")
+    registry.remove_versions("m", {2: 50}, record).result()
+    assert remove_encoders(home, registry, [], []) == [OLD]
+
+
 def test_the_encoder_of_a_deleted_model_goes_unless_another_has_it(home, registry):
     model(registry, "gone", OTHER, OLD)
     model(registry, "stays", OLD)

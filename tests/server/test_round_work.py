@@ -1,7 +1,7 @@
 """What a trainer does for a round, with a line to a server that the test plays."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from checkpoints import save_encoder
-from honed_adapt.encoders.lineage import read_lineage
+from honed_adapt.encoders.lineage import read_lineage, write_lineage
 from honed_adapt.encoders.store import import_encoder, open_encoder
 from honed_adapt.feedback.log import FeedbackLog, FeedbackReader, Kind, NewFeedback, Selector
 from honed_adapt.feedback.values import State
@@ -24,6 +24,8 @@ from honed_server.rounds.files import work_folder
 from honed_server.rounds.work import RoundWork, Unfit
 
 CLASSES = ("grant", "notice", "patent")
+_NONE = 99  # a version that is not there: nothing can be heard of it
+_ROUNDS = count(2)
 
 
 class Line:
@@ -186,9 +188,78 @@ def test_the_next_round_begins_at_the_base_and_listens_to_the_champion(home, dig
     assert 0 <= offer.metrics["champion_accuracy"] <= 1
 
 
-def _serve(home: Path, offer: messages.Candidate) -> None:
-    """Version 1 is the champion, and its vectors are where the adapt process keeps them."""
-    manifest = versions.Manifest("m", 1, 0, offer.encoder_digest, offer.log_position, 1, "d", "x")
+def test_a_champion_that_knows_what_was_deleted_since_is_not_asked(home, digest, log):
+    """Nor is one that was trained together with a model of which something was deleted."""
+    other = replace(item(0), model="other", idempotency_key="o", text="a licence", label="licence")
+    log.submit([other, *(item(n) for n in range(60, 75))]).result()
+    first = Line()
+    RoundWork(home, order(digest), first, {}).run()
+    (champion,) = first.candidates()
+    _serve(home, champion)
+    made = read_lineage(home, champion.encoder_digest)
+    assert made is not None
+    seen = {**made.trained_to, "other": log.last_position("other")}
+    write_lineage(home, champion.encoder_digest, replace(made, trained_to=seen))
+    log.submit([item(n) for n in range(75, 90)]).result()
+
+    def trained(version: int = 1) -> tuple[str, Mapping[str, int]]:
+        return _next(home, champion.encoder_digest, version)
+
+    heard, seen_by_it = trained()
+    # What the champion had seen of others can be in it too, and must be known when it is deleted.
+    assert seen_by_it == {"m": log.last_position("m"), "other": seen["other"]}
+    alone, seen_alone = trained(_NONE)
+    assert alone != heard
+    assert seen_alone == {"m": log.last_position("m")}
+    # What came after the champion was trained is no reason, nor what is gone since before that.
+    log.submit([replace(other, idempotency_key="p", text="two licences")]).result()
+    log.delete("other", Selector([log.list("other", 0, 9)[-1].feedback_id]), "test").result()
+    assert trained()[0] == heard
+    log.delete("other", Selector([log.list("other", 0, 9)[0].feedback_id]), "test").result()
+    assert trained() == (alone, seen_alone)
+
+
+def test_a_champion_is_heard_again_once_it_was_trained_without_what_was_deleted(home, digest, log):
+    line = Line()
+    RoundWork(home, order(digest), line, {}).run()
+    _serve(home, line.candidates()[0])
+    first = line.candidates()[0].encoder_digest
+    log.submit([item(n) for n in range(60, 75)]).result()
+    log.delete("m", Selector([log.list("m", 0, 1)[0].feedback_id]), "test").result()
+    second, _ = _next(home, first, 1)
+    assert second == _next(home, first, _NONE)[0]
+    _serve(home, replace(line.candidates()[0], encoder_digest=second, log_position=76), version=2)
+    log.submit([item(n) for n in range(75, 90)]).result()
+    assert _next(home, second, 2)[0] != _next(home, second, _NONE)[0]
+
+
+def test_a_champion_whose_head_has_learned_what_was_deleted_is_not_asked(home, digest, log):
+    line = Line()
+    RoundWork(home, order(digest), line, {}).run()
+    (offer,) = line.candidates()
+    log.submit([item(n) for n in range(60, 75)]).result()
+    _serve(home, replace(offer, log_position=log.last_position("m")))
+    log.delete("m", Selector([log.list("m", 0, 70)[-1].feedback_id]), "test").result()
+    encoder = offer.encoder_digest
+    assert _next(home, encoder, 1)[0] == _next(home, encoder, _NONE)[0]
+
+
+def _next(home: Path, encoder: str, version: int) -> tuple[str, Mapping[str, int]]:
+    """The encoder of a round with that champion, and what it has seen."""
+    models, line = (messages.RoundModel("m", version),), Line()
+    again = replace(order(encoder), models=models, round_id=f"r{next(_ROUNDS)}")
+    RoundWork(home, again, line, {}).run()
+    (offer,) = line.candidates()
+    lineage = read_lineage(home, offer.encoder_digest)
+    assert lineage is not None
+    return offer.encoder_digest, lineage.trained_to
+
+
+def _serve(home: Path, offer: messages.Candidate, version: int = 1) -> None:
+    """That version is the champion, and its vectors are where the adapt process keeps them."""
+    manifest = versions.Manifest(
+        "m", version, 0, offer.encoder_digest, offer.log_position, 1, "d", "x"
+    )
     versions.write(home / "models", manifest, offer.head)
     with VectorStore(home / "adapt" / "adapt.sqlite") as store:
         adopt(home, store, lambda _model: range(1, 200), offer.encoder_digest)

@@ -65,10 +65,15 @@ def base_of(home: Path, digest: str) -> str:
     return digest if found is None else found.base
 
 
-def trained_to(home: Path, digest: str, model: str) -> int:
-    """The last log position of a model that an encoder may have seen; 0 if it has seen none."""
+def seen_by(home: Path, digest: str) -> Mapping[str, int]:
+    """For each model, the last log position that an encoder may have seen; empty if it saw none."""
     try:
         found = read_lineage(home, digest)
     except OSError:
-        return 0  # a damaged encoder does not serve
-    return 0 if found is None else found.trained_to.get(model, 0)
+        return {}  # a damaged encoder does not serve
+    return {} if found is None else found.trained_to
+
+
+def trained_to(home: Path, digest: str, model: str) -> int:
+    """The last log position of a model that an encoder may have seen; 0 if it has seen none."""
+    return seen_by(home, digest).get(model, 0)

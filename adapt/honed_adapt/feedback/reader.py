@@ -10,7 +10,8 @@ from types import TracebackType
 import apsw
 
 from honed_adapt.feedback import rows as feedback_rows
-from honed_adapt.feedback.values import Entry, Kind, Record
+from honed_adapt.feedback.deletions import deletions
+from honed_adapt.feedback.values import DeletionRow, Entry, Kind, Record
 from honed_adapt.storage.sqlite import open_reader, read_once
 
 
@@ -93,6 +94,12 @@ class FeedbackReader:
             self._connection,
             lambda db: feedback_rows.records(db, "e.model = ?", (model,)),
             self._path,
+        )
+
+    def deletions(self, model: str, after: int) -> list[DeletionRow]:
+        """The deletions of a model past a position, oldest first, without ids."""
+        return read_once(
+            self._connection, lambda db: deletions(db, model, after, ids=0), self._path
         )
 
     def anchors(self, model: str) -> list[tuple[str, str]]:

@@ -272,6 +272,10 @@ class DeletionRow:
     difference: float | None
     feedback_ids: tuple[str, ...] = ()
 
+    def touches(self, learned_to: int) -> bool:
+        """Whether what was learned up to a log position, before this, learned any of it."""
+        return self.first_position <= learned_to < self.position
+
 
 @dataclass(frozen=True, slots=True)
 class AnchorImport:

@@ -88,7 +88,11 @@ def train(
     torch.manual_seed(tuning.seed)
     started = process_time()
     fit = _fit(files, examples, tuning, around, champion)
-    basis = {"encoder": files.digest, "examples": fingerprint(examples), "tuning": asdict(tuning)}
+    basis = {
+        "encoder": files.digest, "examples": fingerprint(examples), "tuning": asdict(tuning),
+        # What one has said must not be gone on with when it may not be asked any more.
+        "champion": fit.data.champion is not None,
+    }  # fmt: skip
     found = saved.load(around.work, basis) if around.work is not None else None
     if found is not None:
         fit.restore(*found)

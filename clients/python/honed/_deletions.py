@@ -60,6 +60,8 @@ class DeletionCalls:
     ) -> Call[list[DeletionRecord]]:
         """Lists what was deleted, oldest first, and which versions still hold of it.
 
+        The model may be one that was deleted as a whole.
+
         Example:
             >>> all(record.complete for record in client.list_deletions("support"))
             True

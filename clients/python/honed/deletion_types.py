@@ -14,12 +14,15 @@ class TaintedVersion:
             fine-tuning round undoes.
         active: Whether it serves.
         retire_time: When it is taken out of service at the latest.
+        model: Whose it is: another model's if its encoder was trained on labels of this one too.
+            Empty from a server that does not say it.
     """
 
     version: int
     in_encoder: bool
     active: bool
     retire_time: datetime | None
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class DeletionRecord:
         served_revision: First revision that served without them, 0 while none has.
         difference: Largest relative difference between what the instant lane says without them and
             a fresh build from the labels that are left; None until it is computed.
-        tainted: Versions learned from them that are still on disk or serve.
+        tainted: Versions learned from them that are still on disk or serve, those of other models
+            whose encoders were trained on them too.
         complete: Whether nothing is left.
     """
 

@@ -248,16 +248,18 @@ class DeletionRecord(_message.Message):
     def __init__(self, position: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., requested_by: _Optional[str] = ..., submitter: _Optional[str] = ..., feedback_ids: _Optional[_Iterable[str]] = ..., served_revision: _Optional[int] = ..., difference: _Optional[float] = ..., tainted: _Optional[_Iterable[_Union[TaintedVersion, _Mapping]]] = ..., complete: bool = ...) -> None: ...
 
 class TaintedVersion(_message.Message):
-    __slots__ = ("version", "in_encoder", "active", "retire_time")
+    __slots__ = ("version", "in_encoder", "active", "retire_time", "model")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IN_ENCODER_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     version: int
     in_encoder: bool
     active: bool
     retire_time: _timestamp_pb2.Timestamp
-    def __init__(self, version: _Optional[int] = ..., in_encoder: bool = ..., active: bool = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    model: str
+    def __init__(self, version: _Optional[int] = ..., in_encoder: bool = ..., active: bool = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ReviewRequest(_message.Message):
     __slots__ = ("model", "size", "audit_share")

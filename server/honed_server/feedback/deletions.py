@@ -3,28 +3,32 @@
 Beside `forgetting.py`, which carries a deletion out as far as it can be carried out at once. Two
 things can be left. If nobody learned at that time, or the server died, the next start finishes it.
 And an encoder whose weights were trained on what was deleted forgets only by another round: until
-then it may serve, at the latest until the deadline. What nobody may return to is removed from disk.
+then it may serve, at the latest until the deadline, whichever of the models that were trained
+together it serves for. What nobody may return to is removed from disk.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import inf
 
 import structlog
 
-from honed_adapt.encoders.lineage import trained_to
+from honed_adapt.encoders.lineage import base_of
 from honed_adapt.feedback.log import DeletionRow, FeedbackLog
+from honed_adapt.head import Head
 from honed_adapt.storage import versions
 from honed_adapt.storage.errors import StoreError
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotReady, ServingError
+from honed_server.feedback.holding import Held, Holdings, fallback
 from honed_server.feedback.retention import DAY_S, wholly
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.models.lifecycle import Lifecycle
-from honed_server.models.registry import VersionRow, VersionState
-from honed_server.models.shelf import Shelf
+from honed_server.models.registry import DecisionRow, VersionRow
+from honed_server.models.registry_rows import insert_version, nothing
+from honed_server.models.shelf import Draft, Shelf
 from honed_server.rounds.rounds import Rounds
 from honed_server.serving.predictions import PredictionLog
 
@@ -33,71 +37,6 @@ log = structlog.get_logger(__name__)
 _TRIGGER = "deletion"
 # Ids that the record of one deletion names, and those of all that one response holds.
 _MOST_IDS, _ALL_IDS = 10_000, 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A version that was learned from deleted feedback.
-
-    Attributes:
-        version: It.
-        deletion: The first deletion of anything that it was learned from.
-        in_head: Whether its head was learned from it.
-        in_encoder: Whether its encoder was trained on it.
-        retire_time: When it is out of service at the latest, Unix seconds.
-    """
-
-    version: VersionRow
-    deletion: DeletionRow
-    in_head: bool
-    in_encoder: bool
-    retire_time: float
-
-
-def holding(
-    deletion: DeletionRow,
-    rows: Sequence[VersionRow],
-    seen_to: Mapping[str, int],
-    active: int,
-    deadline_s: float,
-) -> list[Held]:
-    """The versions that hold what a deletion erased. Pure.
-
-    Args:
-        deletion: The deletion.
-        rows: Versions of the model.
-        seen_to: By encoder: log position of the last label that its weights were trained on.
-        active: The version that serves.
-        deadline_s: How long an encoder, or what serves, may stay after a deletion.
-    """
-    held = []
-    for row in rows:
-        in_head = deletion.first_position <= row.log_position < deletion.position
-        in_encoder = (
-            deletion.first_position <= seen_to.get(row.encoder_digest, 0) < deletion.position
-        )
-        if (in_head or in_encoder) and not row.removed:
-            # A head forgets at once: nothing speaks for returning to this one.
-            at_once = in_head and row.version != active
-            until = deletion.time + (0.0 if at_once else deadline_s)
-            held.append(Held(row, deletion, in_head, in_encoder, until))
-    return held
-
-
-def fallback(rows: Sequence[VersionRow], held: Collection[int]) -> VersionRow | None:
-    """The newest version that served before and holds nothing that was deleted. Pure.
-
-    One without a label comes last: it answers only when what is left has been learned again.
-    """
-    able = [
-        row
-        for row in rows
-        if row.version not in held
-        and not row.removed
-        and not row.tainted_position
-        and row.state in (VersionState.ACTIVE, VersionState.RETIRED)
-    ]
-    return max(able, key=lambda row: (row.num_labels > 0, row.version), default=None)
 
 
 def pending(log: FeedbackLog, model: str) -> int:
@@ -132,6 +71,7 @@ class Deletions:
         self._shelf = shelf
         self._predictions = predictions
         self._deadline_s = deadline_days * DAY_S
+        self._holdings = Holdings(catalogue, self._deadline_s)
         self._clock = clock
         self.rounds: Rounds | None = None
 
@@ -177,18 +117,26 @@ class Deletions:
             noted = c.log.note_served(name, position, c.serving(name).revision)
             await asyncio.wrap_future(noted)
 
-    async def watch(self, lifecycle: Lifecycle) -> None:
-        """Finishes what is pending, then looks once a day whether a deadline has passed."""
-        await self.finish(lifecycle)
+    async def watch(self) -> None:
+        """Looks at the start and once a day whether a deadline has passed."""
         while True:
             await wholly(self.settle_all())
             await asyncio.sleep(DAY_S)
 
     async def settle_all(self) -> None:
         """Settles every model; one that cannot be now is looked at again the next day."""
-        for name, entry in list(self._catalogue.entries.items()):
+        await self._settle_each(list(self._catalogue.entries))
+
+    async def settle_others(self, model: str) -> None:
+        """Settles the other models that hold what was deleted of one, which may be gone itself."""
+        held = await asyncio.to_thread(self._held_of, model)
+        await self._settle_each({one.version.model for one in held} - {model})
+
+    async def _settle_each(self, models: Iterable[str]) -> None:
+        for name in models:
             try:
-                await self.settle(entry)
+                if (entry := self._catalogue.entries.get(name)) is not None:
+                    await self.settle(entry)
             except (ServingError, StoreError, OSError) as error:
                 log.error("a deletion is not finished", model=name, why=str(error))
 
@@ -211,16 +159,23 @@ class Deletions:
     async def settle(self, entry: Entry) -> None:
         """Removes versions nobody may return to, and retires what is past the deadline."""
         async with entry.lock:
-            held = await asyncio.to_thread(self._held, entry.row.name)
+            if self._catalogue.entries.get(entry.row.name) is not entry:
+                return  # deleted meanwhile
+            held = await asyncio.to_thread(self._holdings.within, entry.row.name)
             active = entry.row.active_version
             now = self._clock()
             late = [one for one in held if one.retire_time <= now]
             if active in {one.version.version for one in late}:
                 await self._retire_active(entry, held)
                 active = entry.row.active_version
-            gone = {one.version.version for one in late} - {active}
+            gone = {one.version.version: one.deletion.position for one in late[::-1]}
+            gone.pop(active, None)
             if gone:
-                await self._remove(entry.row.name, sorted(gone), late)
+                await self._remove(entry.row.name, gone)
+        if self.rounds is not None and any(
+            one.in_encoder and one.version.version in gone for one in late
+        ):
+            await self.rounds.tidy()  # the weights themselves
         # When half of the time is over, so that one round does for many deletions.
         trained_on = [one for one in held if one.in_encoder and one.version.version == active]
         for one in trained_on:
@@ -232,36 +187,43 @@ class Deletions:
         count = len(self._catalogue.log.deletions(model, after))
         ids = min(_MOST_IDS, _ALL_IDS // max(count, 1))
         found = self._catalogue.log.deletions(model, after, ids)
-        held = self._holding(model)
+        held = self._holdings.of(model)
         return [(one, held(one)) for one in found]
 
-    def _held(self, model: str) -> list[Held]:
-        held = self._holding(model)
+    def _held_of(self, model: str) -> list[Held]:
+        held = self._holdings.of(model)
         return [one for row in self._catalogue.log.deletions(model) for one in held(row)]
-
-    def _holding(self, model: str) -> Callable[[DeletionRow], list[Held]]:
-        """What says, for each deletion, which versions of the model hold of it now."""
-        rows = [row for row in self._catalogue.registry.versions(model) if not row.removed]
-        digests = {row.encoder_digest for row in rows}
-        seen_to = {one: trained_to(self._catalogue.home, one, model) for one in digests}
-        entry = self._catalogue.entries.get(model)
-        active = entry.row.active_version if entry else 0
-        return lambda row: holding(row, rows, seen_to, active, self._deadline_s)
 
     async def _retire_active(self, entry: Entry, held: Sequence[Held]) -> None:
         c, name, old = self._catalogue, entry.row.name, entry.row.active_version
         rows = await asyncio.to_thread(c.registry.versions, name)
-        row = fallback(rows, {one.version.version for one in held})
-        if row is None:
-            log.error("no version without deleted feedback is left", model=name, version=old)
-            return
+        row = clean = fallback(rows, {one.version.version for one in held})
+        number = clean.version if clean else await asyncio.to_thread(c.registry.next_version, name)
         record = decision(
-            name, "retire", "activated", actor="deadline", version=row.version,
+            name, "retire", "activated", actor="deadline", version=number,
             reason=f"version {old} was trained on feedback that has been deleted",
             numbers={"retired": old},
         )  # fmt: skip
-        await self._shelf.serve(entry, row, record, pb.ModelEvent.KIND_ROLLBACK)
+        if row is None:
+            row = await self._empty(entry, number, record)
+        with_it = nothing if clean else partial(insert_version, row=row)
+        kind = pb.ModelEvent.KIND_ROLLBACK
+        await self._shelf.serve(entry, row, record, kind, with_it=with_it)
         entry.anchor_reference = None
+
+    async def _empty(self, entry: Entry, number: int, record: DecisionRow) -> VersionRow:
+        """A version that knows nothing yet, over the encoder that training began with.
+
+        For a model that began over an encoder that a round had trained: all its labels are learned
+        again from there.
+        """
+        c, name = self._catalogue, entry.row.name
+        digest = c.serving(name).loaded.encoder.digest
+        loaded = await c.pool.get(await asyncio.to_thread(base_of, c.home, digest))
+        labels = await asyncio.wrap_future(c.registry.label_set_number(name, ()))
+        head, parent = Head.empty(loaded.encoder.hidden), entry.row.active_version
+        draft = Draft(number, parent, 0, head, labels, loaded, source="deletion")
+        return await self._shelf.lay(name, draft, record)
 
     async def _ask_round(self, held: Held) -> None:
         """Starts a round that trains without what was deleted, unless one was started for that."""
@@ -276,14 +238,14 @@ class Deletions:
         except NotReady as error:
             log.warning("no round to forget by", model=name, why=str(error))
 
-    async def _remove(self, model: str, numbers: Sequence[int], held: Sequence[Held]) -> None:
-        positions = sorted({h.deletion.position for h in held if h.version.version in numbers})
+    async def _remove(self, model: str, gone: Mapping[int, int]) -> None:
+        """Removes versions; `gone` has the log position of a deletion for the number of each."""
         record = decision(
             model, "retire", "removed", actor="deletion",
             reason="learned from feedback that has been deleted",
-            numbers={"versions": list(numbers), "deletions": positions},
+            numbers={"versions": sorted(gone), "deletions": sorted({*gone.values()})},
         )  # fmt: skip
-        await asyncio.wrap_future(self._catalogue.registry.remove_versions(model, numbers, record))
+        await asyncio.wrap_future(self._catalogue.registry.remove_versions(model, gone, record))
         root = self._catalogue.home / "models"
-        for number in numbers:
+        for number in gone:
             await asyncio.to_thread(versions.remove, root, model, number)

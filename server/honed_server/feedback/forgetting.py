@@ -8,7 +8,8 @@ from honed_adapt.process.messages import Wake
 from honed_adapt.storage import versions
 from honed_server.edge.errors import Unavailable
 from honed_server.edge.rpc import Call
-from honed_server.feedback.deletions import Deletions, Held
+from honed_server.feedback.deletions import Deletions
+from honed_server.feedback.holding import Held
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.models.lifecycle import Lifecycle
 from honed_server.serving.predictions import PredictionLog
@@ -77,6 +78,7 @@ class Forgetting:
             c.tell_adapt(Wake(done.newest))
             await self._serve_without(entry, done.newest, call)
             await self._deletions.settle(entry)
+            await self._deletions.settle_others(name)
         serving = c.serving(name)
         return Forgotten(
             done.position, done.newest, done.entries, serving.version, serving.revision, tainted,
@@ -105,6 +107,7 @@ class Forgetting:
             c.pool.drop_unused()
             await asyncio.to_thread(versions.remove_model, c.home / "models", name)
         c.tell_adapt(c.models_message())
+        await self._deletions.settle_others(name)
         return forgotten
 
     async def _serve_without(self, entry: Entry, position: int, call: Call) -> None:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from honed_adapt.feedback.values import DeletionRow, Record
 from honed_proto.v1 import feedback_pb2 as pb
-from honed_server.feedback.deletions import Held
+from honed_server.feedback.holding import Held
 
 
-def deletion_message(row: DeletionRow, held: Sequence[Held], active: int) -> pb.DeletionRecord:
+def deletion_message(row: DeletionRow, held: Sequence[Held], gone: bool) -> pb.DeletionRecord:
     """The record of a deletion.
 
     Args:
         row: The deletion.
         held: The versions that still hold what it erased.
-        active: The version that serves.
+        gone: Whether the model itself is deleted, so that none of its versions has to forget.
     """
     message = pb.DeletionRecord(
         position=row.position,
@@ -22,14 +22,14 @@ def deletion_message(row: DeletionRow, held: Sequence[Held], active: int) -> pb.
         feedback_ids=row.feedback_ids,
         served_revision=row.served_revision,
         difference=row.difference,
-        complete=bool(row.served_revision) and not held,
+        complete=(gone or bool(row.served_revision)) and not held,
     )
     message.time.FromNanoseconds(int(row.time * 1e9))
     for one in held:
-        number = one.version.version
         tainted = message.tainted.add(
-            version=number, in_encoder=one.in_encoder, active=number == active
-        )
+            model=one.version.model, version=one.version.version,
+            in_encoder=one.in_encoder, active=one.active,
+        )  # fmt: skip
         tainted.retire_time.FromNanoseconds(int(one.retire_time * 1e9))
     return message
 

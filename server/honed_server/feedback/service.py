@@ -145,13 +145,15 @@ class FeedbackService:
         self, request: pb.ListDeletionsRequest, _call: Call
     ) -> pb.ListDeletionsResponse:
         """Lists what was deleted and where it still is; see feedback.proto."""
-        self._catalogue.entry(request.model)
         return pb.ListDeletionsResponse(deletions=await self._deletions(request.model))
 
     async def _deletions(self, model: str, after: int = 0) -> Sequence[pb.DeletionRecord]:
-        active = self._catalogue.entry(model).row.active_version
+        row = self._catalogue.registry.model(model)
+        gone = row is not None and row.deleted  # what it had taught others must be seen still
+        if not gone:
+            self._catalogue.entry(model)
         records = await asyncio.to_thread(self._forgetting.records, model, after)
-        return [deletion_message(row, held, active) for row, held in records]
+        return [deletion_message(row, held, gone) for row, held in records]
 
     async def import_anchor(
         self, request: pb.ImportAnchorRequest, _call: Call

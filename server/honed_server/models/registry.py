@@ -6,7 +6,7 @@ stands here. Writes go through one writer thread and are durable when their futu
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -239,13 +239,15 @@ class Registry:
         return self._database.write(taint)
 
     def remove_versions(
-        self, model: str, numbers: Sequence[int], decision: DecisionRow
+        self, model: str, gone: Mapping[int, int], decision: DecisionRow
     ) -> Future[None]:
-        """Records that the files of versions are to go for good; do that after it."""
+        """Records that files are to go; do that after it. `gone`: a deletion for each version."""
+        taint = "CASE tainted_position WHEN 0 THEN ? ELSE tainted_position END"
+        sql = f"UPDATE versions SET removed = 1, tainted_position = {taint}"
 
         def remove(db: apsw.Connection) -> None:
-            sql = "UPDATE versions SET removed = 1 WHERE model = ? AND version = ?"
-            db.executemany(sql, [(model, number) for number in numbers])
+            rows = [(position, model, number) for number, position in gone.items()]
+            db.executemany(f"{sql} WHERE model = ? AND version = ?", rows)
             record_decision(db, decision)
 
         return self._database.write(remove)

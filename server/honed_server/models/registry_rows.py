@@ -4,7 +4,7 @@ Under `registry.py`, which writes them; everyone else only knows the values.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -235,6 +235,24 @@ def version_row(row: tuple[Any, ...]) -> VersionRow:
         model, version, VersionState(state), parent, digest, position, labels, created,
         source, sha256, decision_id, tainted, bool(removed),
     )  # fmt: skip
+
+
+def versions_over(db: apsw.Connection, model: str, digests: Collection[str]) -> list[VersionRow]:
+    """The versions with files of one model, and those of all others over certain encoders.
+
+    Args:
+        db: The registry.
+        model: Whose versions are wanted whatever their encoder.
+        digests: The encoders.
+    """
+    sql = """
+        SELECT v.* FROM versions v JOIN models m ON m.name = v.model
+        WHERE NOT m.deleted AND NOT v.removed
+            AND (v.model = ? OR v.encoder_digest IN (SELECT value FROM json_each(?)))
+        ORDER BY v.model != ?, v.model, v.version
+    """
+    bindings = (model, json.dumps(sorted(digests)), model)
+    return [version_row(row) for row in db.execute(sql, bindings)]
 
 
 def decision_row(row: tuple[Any, ...]) -> DecisionRow:

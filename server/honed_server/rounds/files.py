@@ -67,7 +67,7 @@ def needed_by(rows: Iterable[VersionRow]) -> set[str]:
 
     Of refused versions only the last one counts: it can still be promoted by hand.
     """
-    rows = list(rows)
+    rows = [row for row in rows if not row.removed]
     refused = [row for row in rows if row.state is VersionState.REFUSED]
-    others = [row for row in rows if row.state is not VersionState.REFUSED and not row.removed]
+    others = [row for row in rows if row.state is not VersionState.REFUSED]
     return {row.encoder_digest for row in (*others, *refused[-1:])}

@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
+from honed_adapt.encoders.lineage import seen_by
 from honed_adapt.gate.policy import Policy
 from honed_adapt.process import messages
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.edge.errors import NotFound, NotReady
+from honed_server.feedback.holding import knows_deleted
 from honed_server.models.catalogue import Catalogue, Entry, decision
 from honed_server.rounds.checks import Facts, check
 from honed_server.rounds.course import Course
@@ -173,6 +175,9 @@ class Rounds:
             return messages.Verdict(offer.model, 0, "stale", "the round has ended")
         if entry is not None and entry.deletion_position > offer.log_position:
             return messages.Verdict(offer.model, 0, "stale", "feedback was deleted meanwhile")
+        if await asyncio.to_thread(self._knows_deleted, offer.encoder_digest):
+            reason = "feedback that its encoder was trained on was deleted meanwhile"
+            return messages.Verdict(offer.model, 0, "stale", reason)
         number = row.versions.get(offer.model, 0)
         if number and row.encoder_digest == offer.encoder_digest:  # by a trainer that was killed
             return messages.Verdict(offer.model, number, "candidate", "it was offered before")
@@ -247,6 +252,9 @@ class Rounds:
             max_encoders=self._max_encoders,
         )
         check(entry.row.name, facts, trials=trials)
+
+    def _knows_deleted(self, digest: str) -> bool:
+        return knows_deleted(self._catalogue.log, seen_by(self._catalogue.home, digest))
 
     def _row(self, round_id: str) -> RoundRow:
         row = self._rows.get(round_id)

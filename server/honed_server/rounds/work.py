@@ -23,13 +23,13 @@ from honed_adapt.head import Head
 from honed_adapt.insight.promises import Wanted
 from honed_adapt.process import messages
 from honed_adapt.process.beside import ServerLine
-from honed_adapt.storage import vectors_file, versions
-from honed_adapt.storage.vectors import read_vectors
+from honed_adapt.storage import vectors_file
 from honed_adapt.training.examples import Example, examples_of, in_effect, lacking
-from honed_adapt.training.heads import champion_says, compare, learn, row_of
+from honed_adapt.training.heads import compare, learn, row_of
 from honed_adapt.training.tuning import Tuning
 from honed_server.encoders.onnx import OnnxEncoder
 from honed_server.encoders.texts import encode_texts
+from honed_server.rounds.champion import Champion
 from honed_server.rounds.files import work_folder
 from honed_server.serving.tokenizer import Tokenizer
 
@@ -122,12 +122,16 @@ class RoundWork:
             work=work_folder(self._home, order.round_id),
         )
         tuning, tried = self._tuning(base, examples, around)
-        champion = partial(self._champion, softening=tuning.softening)
-        trained = train(base, examples, tuning, around, champion)
+        champion = Champion(self._home, order)
+        says = partial(champion.says, softening=tuning.softening)
+        trained = train(base, examples, tuning, around, says)
         self._tell("checking")
+        seen = dict(champion.heard)
+        for name, one in before.items():
+            seen[name] = max(one.revision, seen.get(name, 0))
         lineage = Lineage(
             base=base.digest, parent=order.encoder_digest, round_id=order.round_id,
-            kind=order.kind, trained_to={name: one.revision for name, one in before.items()},
+            kind=order.kind, trained_to=seen,
         )  # fmt: skip
         digest = store_trained(self._home, base, trained, lineage)
         facts = {
@@ -160,32 +164,6 @@ class RoundWork:
             examples_of(model.name, standing, (), seen_to),
             examples_of(model.name, standing, anchors, seen_to),
         )
-
-    def _champion(
-        self, examples: Sequence[Example], names: Sequence[tuple[str, str]], softening: float
-    ) -> NDArray[np.float32] | None:
-        """What the heads that serve say to the rows that their encoder was trained on."""
-        order, heads = self._order, {}
-        vectors = dict[tuple[str, int], NDArray[np.float32]]()
-        for model in order.models:
-            seen = [e.position for e in examples if e.model == model.name and e.seen]
-            head = self._head(model) if seen else None
-            if head is not None and head.labels:
-                heads[model.name] = head
-                found = self._known_vectors(model.name, order.encoder_digest, seen)
-                vectors |= {(model.name, at): vector for at, vector in found.items()}
-        return champion_says(examples, names, heads, vectors, softening)
-
-    def _head(self, model: messages.RoundModel) -> Head | None:
-        try:
-            manifest, head = versions.load_version(self._home / "models", model.name, model.version)
-        except versions.VersionError as error:
-            log.warning("a champion's head cannot be read", model=model.name, why=str(error))
-            return None
-        return head if manifest.encoder_digest == self._order.encoder_digest else None
-
-    def _known_vectors(self, model: str, digest: str, positions: Sequence[int]) -> Vectors:
-        return read_vectors(self._home / "adapt" / "adapt.sqlite", model, digest, positions)
 
     def _offer(
         self, digest: str, before: Mapping[str, Snapshot], facts: Mapping[str, Any]
@@ -262,7 +240,7 @@ class RoundWork:
 
     def _compare(self, model: str, snapshot: Snapshot, vectors: Vectors) -> dict[str, Any]:
         positions = [one.position for one in snapshot.examples]
-        known = self._known_vectors(model, self._order.encoder_digest, positions)
+        known = Champion(self._home, self._order).vectors(model, positions)
         found = compare(snapshot.examples, vectors, known, self._line.pause)
         return {} if found is None else found.as_dict()
 

@@ -9,7 +9,7 @@ from honed.commands.failure import complain, exit_code
 from honed.commands.options import Json, ModelName, RequestedBy, connect
 from honed.commands.output import as_json, print_table
 from honed.errors import HonedError
-from honed.types import Deletion, DeletionRecord
+from honed.types import Deletion, DeletionRecord, TaintedVersion
 
 
 def _time(value: str) -> datetime | None:
@@ -72,14 +72,11 @@ def deletions(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
         "position", "time", "requested by", "submitter", "entries", "first revision without",
         "difference", "complete", "still in",
     )  # fmt: skip
-    print_table(model, columns, map(_row, records))
+    print_table(model, columns, [_row(model, record) for record in records])
 
 
-def _row(record: DeletionRecord) -> tuple[object, ...]:
-    held = [
-        f"{one.version}{' (encoder)' if one.in_encoder else ''} until {one.retire_time:%Y-%m-%d}"
-        for one in record.tainted
-    ]
+def _row(model: str, record: DeletionRecord) -> tuple[object, ...]:
+    held = [_held(model, one) for one in record.tainted]
     return (
         record.position,
         record.time,
@@ -91,3 +88,9 @@ def _row(record: DeletionRecord) -> tuple[object, ...]:
         "yes" if record.complete else "no",
         ", ".join(held),
     )
+
+
+def _held(model: str, one: TaintedVersion) -> str:
+    whose = f" of {one.model}" if one.model not in ("", model) else ""
+    how = " (encoder)" if one.in_encoder else ""
+    return f"{one.version}{whose}{how} until {one.retire_time:%Y-%m-%d}"
