@@ -147,8 +147,7 @@ _HERE = [entry for entry in ENTRIES if entry.environment is None]
 
 @pytest.mark.parametrize("entry", _HERE, ids=lambda entry: entry.name)
 def test_the_looks_that_are_reported_are_at_all_labels_that_came(entry):
-    if why := missing(entry):
-        pytest.skip(why)
+    assert missing(entry) is None
     data = _material(1040)
     late = ("c10", "c11")  # classes that come last before the look at 1,000, and before the end
     said = [one for one in data.train if one.truth not in late]
