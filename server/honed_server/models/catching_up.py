@@ -3,7 +3,7 @@
 Its head has learned up to where its round read the log. Labels that came since are served by the
 old encoder's lane and would be lost by a swap, so the adapt process learns all of them over the new
 encoder, too (`honed_adapt/process/ahead.py`), and offers that head first, ahead of each revision
-that serves. So once there is one, it lacks nothing that serves.
+that serves. It counts while it is no older than what serves, and than the last deletion.
 
 A head from elsewhere may know what the log does not, so it serves as it was judged.
 """
