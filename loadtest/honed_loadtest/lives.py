@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from honed_adapt.feedback.log import Ack, FeedbackLog, Kind, NewFeedback
-from honed_adapt.gate.evaluate import Demands
+from honed_adapt.gate.evidence import Demands
 from honed_adapt.gate.paired import Paired
 from honed_adapt.gate.policy import Policy
 from honed_adapt.gate.simulation import Ending, Setup, first_look, paired, trial

@@ -62,6 +62,7 @@ from honed_server.serving.traffic import Traffic
 from honed_server.startup import FIRST_START_S, create_example, load_models, wait_caught_up
 from honed_server.trials.book import TrialBook
 from honed_server.trials.candidates import Candidates
+from honed_server.trials.latency import Latencies
 from honed_server.trials.offers import Offers
 from honed_server.trials.trials import Trials
 
@@ -158,15 +159,13 @@ class Server:
         lifecycle = Lifecycle(
             catalogue, shelf, trials, config.checkpoint_revisions, learns=config.adapt
         )
-        self._candidates = Candidates(catalogue, shelf, trials, book, lifecycle)
-        self._offers = Offers(catalogue, shelf, trials, book, lifecycle)
+        latencies = Latencies(catalogue, self.predictions)
+        self._candidates = Candidates(catalogue, shelf, trials, book, lifecycle, latencies)
+        self._offers = Offers(catalogue, shelf, trials, book, lifecycle, latencies)
         engine = Engine(
-            self._queue,
-            workers=self._workers,
-            loop=asyncio.get_running_loop(),
-            observe=self._traffic.observe,
-            on_crash=partial(self._crashed, on_crash),
-        )
+            self._queue, workers=self._workers, loop=asyncio.get_running_loop(),
+            observe=self._traffic.observe, on_crash=partial(self._crashed, on_crash),
+        )  # fmt: skip
         self.metrics.engine_cpu_seconds.set_function(lambda: engine.cpu_s)
         engine.start()
         parts.push_async_callback(asyncio.to_thread, engine.close)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from honed_adapt.gate.betting import e_value
-from honed_adapt.gate.evaluate import Demands, Evidence, Source, judge
+from honed_adapt.gate.evaluate import judge
+from honed_adapt.gate.evidence import Demands, Evidence, Latency, Source
 from honed_adapt.gate.paired import Paired
 from honed_adapt.gate.policy import Promotion
 from honed_adapt.insight.scores import Calibration
@@ -234,8 +235,8 @@ def test_a_candidate_that_is_right_more_often_must_know_how_often(
 
 
 def test_a_candidate_must_not_be_much_slower() -> None:
-    assert judge(replace(BETTER, encode_ratio=1.4)).outcome == "promoted"
-    slow = judge(replace(BETTER, encode_ratio=2.0))
+    assert judge(replace(BETTER, latency=Latency(50, 0.01, 0.014))).outcome == "promoted"
+    slow = judge(replace(BETTER, latency=Latency(50, 0.01, 0.02)))
     assert slow.outcome == "refused"
     assert "2.0 times as long" in slow.reason
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from honed_adapt.gate.evaluate import Demands, Evidence, Source, judge
+from honed_adapt.gate.evaluate import judge
+from honed_adapt.gate.evidence import Demands, Evidence, Latency, Source
 from honed_adapt.gate.paired import Paired
 from honed_adapt.gate.trials import Vote, candidate_standing, watch_standing
 from honed_adapt.insight.scores import Calibration
@@ -26,12 +27,23 @@ def test_it_names_the_anchor_set_and_what_may_be_lost(source: Source) -> None:
         assert (numbers["e_worse"] >= numbers["e_worse_needed"] == 30) == refused
 
 
-@pytest.mark.parametrize("ratio", [1.4, 1.6])
-def test_it_holds_what_an_encoder_may_cost(ratio: float) -> None:
-    verdict = judge(replace(SAME, encode_ratio=ratio))
-    assert verdict.numbers["encode_ratio"] == ratio
-    assert verdict.numbers["encode_ratio_limit"] == 1.5
-    assert (verdict.outcome == "refused") == (ratio > 1.5)
+@pytest.mark.parametrize("limit", [1.5, 3.0])
+@pytest.mark.parametrize("ratio", [0.4, 1.4, 1.6, 3.1])
+def test_it_holds_what_a_long_text_may_cost(ratio: float, limit: float) -> None:
+    latency = Latency(57, champion_s=0.004, candidate_s=0.004 * ratio)
+    verdict = judge(replace(SAME, latency=latency), Demands(p99_ratio=limit))
+    numbers = verdict.numbers
+    assert numbers["p99_ratio"] == pytest.approx(ratio)
+    assert (numbers["p99_ratio_limit"], numbers["p99_tokens"]) == (limit, 57)
+    assert numbers["candidate_p99_ms"] == pytest.approx(ratio * numbers["champion_p99_ms"])
+    assert (verdict.outcome == "refused") == (ratio > limit)
+    assert ("57 tokens" in verdict.reason) == (ratio > limit)
+
+
+def test_what_was_not_measured_is_not_on_record() -> None:
+    numbers = judge(SAME).numbers
+    assert "p99_ratio" not in numbers
+    assert numbers["p99_ratio_limit"] == 1.5
 
 
 @pytest.mark.parametrize(("error", "brier"), [(0.08, 0.32), (0.1, 0.32), (0.08, 0.34)])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from honed_adapt.gate.betting import against_loss, e_value, lower_bound, settles
-from honed_adapt.gate.evaluate import Demands
+from honed_adapt.gate.evidence import Demands
 from honed_adapt.gate.paired import NO_ITEMS, Paired, falls
 from honed_adapt.gate.simulation import Setup, candidate, watch
 from honed_adapt.gate.trials import (

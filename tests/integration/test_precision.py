@@ -97,7 +97,7 @@ def test_a_fine_tuned_encoder_costs_no_more_than_the_one_that_serves_in_integers
         verdict = door.offer(replace(offer, encoder_digest=tuned))
         assert "times as long" not in verdict.reason
         (*_, (_, numbers)) = decisions(client, "m", "gate")
-        assert numbers["encode_ratio"] == 1
+        assert numbers["p99_ratio"] < numbers["p99_ratio_limit"]
 
 
 def test_models_in_both_precisions_answer_at_the_same_time(server: RunningServer) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from journeys import (
     Trainer,
+    ask_until,
     candidate,
     decisions,
     examples,
@@ -72,6 +73,7 @@ def test_a_candidate_that_audits_prove_better_is_promoted_and_then_watched(
     assert decision.reason.startswith("on trial: better: ")
     assert numbers["audit_wins"] >= 8
     assert numbers["e_better"] >= numbers["e_needed"] > 32
+    assert 0 < numbers["p99_ratio"] <= numbers["p99_ratio_limit"]
     (*_, (ended, _)) = decisions(client, name, "trial")
     assert (ended.outcome, ended.version) == ("promoted", number)
     states = {version.version: version.state for version in client.list_versions(name)}
@@ -102,7 +104,8 @@ def test_a_candidate_that_audits_prove_worse_is_refused(server, client, name, do
     head = shuffled(saved_head(server.config.home, name, 2))
     number = door.offer(candidate(client, name, head)).number
     client.submit_many(name, items(FRESH))
-    wait_for(client, name, lambda model: model.trial is None and model.version == 2)
+    ask_until(lambda: bool(decisions(client, name, "trial")))
+    assert client.get_model(name).version == 2
     ((decision, numbers),) = decisions(client, name, "trial")
     assert (decision.outcome, decision.version) == ("refused", number)
     assert numbers["e_worse"] >= 20

@@ -11,17 +11,15 @@ that looking early or often promotes no more false candidates than the threshold
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from honed_adapt.gate.betting import against_loss, e_value, lower_bound, settles
+from honed_adapt.gate.evidence import Demands, Evidence
 from honed_adapt.gate.paired import NO_ITEMS, Paired, by_class, detectable, falls
-from honed_adapt.gate.policy import Promotion
 from honed_adapt.insight.scores import Calibration
 
-Source = Literal["candidate", "checkpoint"]
 Result = Literal["promoted", "candidate", "refused"]
 
 CALIBRATION_ITEMS = 100
@@ -32,77 +30,6 @@ WORSE_CALIBRATION = 0.05
 
 WORSE_BRIER = 0.05
 """Brier score that may be added (of 2 at most)."""
-
-SLOWER = 1.5
-"""Times as long as before that another encoder may take for a text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that the gate may know.
-
-    Attributes:
-        source: "candidate" must prove itself; a "checkpoint" has been guarded and serves already.
-        anchor_labels: the right label of each anchor text.
-        champion_answers: what the champion says to each; None where it has no answer.
-        candidate_answers: what the candidate says to each.
-        champion_labels: labels that the champion knows.
-        candidate_labels: labels that the candidate knows.
-        finite: whether all the candidate's numbers are finite.
-        audit: paired answers on audited traffic that neither had learned. Only audits: corrections
-            exist only where the champion was wrong, and would elect anything.
-        audit_classes: the same by label.
-        feedback_labels: labels in recent audits.
-        withdrawn_labels: labels whose feedback was all withdrawn or deleted, so that they may go.
-        calibration: of the champion's probabilities on the anchor set, and of the candidate's.
-        encode_ratio: times as long as the champion's that the candidate's encoder takes.
-        anchor_set: number of the anchor set, 0 for none.
-    """
-
-    source: Source
-    anchor_labels: tuple[str, ...]
-    champion_answers: tuple[str | None, ...]
-    candidate_answers: tuple[str | None, ...]
-    champion_labels: frozenset[str]
-    candidate_labels: frozenset[str]
-    finite: bool = True
-    audit: Paired = NO_ITEMS
-    audit_classes: Mapping[str, Paired] = field(default_factory=dict)
-    feedback_labels: frozenset[str] = frozenset()
-    withdrawn_labels: frozenset[str] = frozenset()
-    calibration: tuple[Calibration, Calibration] | None = None
-    encode_ratio: float = 1.0
-    anchor_set: int = 0
-
-    def __post_init__(self) -> None:
-        sizes = {len(self.anchor_labels), len(self.champion_answers), len(self.candidate_answers)}
-        assert len(sizes) == 1, "each anchor text has one label and one answer of each head"
-
-
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """What the gate demands.
-
-    Attributes:
-        promotion: what promotes, see `policy.Policy`.
-        e_better: evidence that proves a candidate better: 1 / the share of false promotions that
-            this candidate may cost, see `trials.alpha_of`.
-        e_worse: evidence that proves one worse.
-        loss_share: anchor answers that may be lost on balance, as a share of the set.
-        loss_items: the same in items; the larger holds.
-        alpha: share of candidates that lose more than `loss_share` and are borne.
-    """
-
-    promotion: Promotion = "default"
-    e_better: float = 20.0
-    e_worse: float = 20.0
-    loss_share: float = 0.01
-    loss_items: int = 1
-    alpha: float = 0.05
-
-    def allowance(self, total: int) -> int:
-        """Anchor answers that may be lost on balance."""
-        return max(self.loss_items, math.floor(self.loss_share * total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +135,8 @@ def _costs(evidence: Evidence, anchor: Paired, demands: Demands) -> Iterator[str
     if settled and against_loss(*counts, loss) < 1 / demands.alpha:
         bound = lower_bound(*counts, demands.alpha)
         yield f"it may lose {-bound:.1%} of anchor answers, {loss:.1%} allowed"
-    if evidence.encode_ratio > SLOWER:
-        yield f"its encoder takes {evidence.encode_ratio:.1f} times as long, {SLOWER} allowed"
+    if evidence.latency and (slower := evidence.latency.slower(demands.p99_ratio)):
+        yield slower
     if evidence.calibration:
         before, after = evidence.calibration
         limits = _calibration_limits(before, after)
@@ -283,7 +210,9 @@ def _numbers(evidence: Evidence, anchor: Paired, demands: Demands) -> dict[str, 
         counts = (anchor.wins, anchor.losses, anchor.total)
         numbers["e_needed"] = demands.e_better
         numbers["anchor_change_at_least"] = lower_bound(*counts, demands.alpha)
-        numbers |= {"encode_ratio": evidence.encode_ratio, "encode_ratio_limit": SLOWER}
+        numbers["p99_ratio_limit"] = demands.p99_ratio
+    if evidence.latency:
+        numbers |= evidence.latency.numbers()
     for name, one in zip(("champion", "candidate"), evidence.calibration or (), strict=False):
         numbers[f"{name}_calibration_error"] = one.error
         numbers[f"{name}_brier"] = one.brier

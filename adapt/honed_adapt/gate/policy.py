@@ -48,6 +48,8 @@ class Policy:
         round_interval_s: seconds after which new labels start a round; 0 for never.
         round_on_drift: whether a drift alarm starts a round.
         own_encoder: whether rounds give this model an encoder of its own.
+        p99_ratio: times as long as before that a text may take with a candidate, 1 or more; a text
+            as long as the 99th percentile of those asked of late.
 
     Raises:
         PolicyError: A value is out of its range.
@@ -65,6 +67,7 @@ class Policy:
     round_interval_s: float = 0.0
     round_on_drift: bool = False
     own_encoder: bool = False
+    p99_ratio: float = 1.5
 
     def __post_init__(self) -> None:
         for name, message in self._faults():
@@ -83,6 +86,8 @@ class Policy:
         for name in ("out_of_scope_false_alarms", "coverage"):
             if not 0 < getattr(self, name) < 1:
                 yield name, "it must lie between 0 and 1"
+        if not (isfinite(self.p99_ratio) and self.p99_ratio >= 1):
+            yield "p99_ratio", "it must be 1 or more: nothing has to be faster than what serves"
         if self.round_labels < 0:
             yield "round_labels", "it must not be negative"
         if not (isfinite(self.round_interval_s) and self.round_interval_s >= 0):

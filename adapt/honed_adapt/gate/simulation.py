@@ -13,7 +13,8 @@ from math import log
 
 import numpy as np
 
-from honed_adapt.gate.evaluate import Demands, Evidence, Verdict, judge
+from honed_adapt.gate.evaluate import Verdict, judge
+from honed_adapt.gate.evidence import Demands, Evidence
 from honed_adapt.gate.paired import NO_ITEMS, Paired, by_class
 from honed_adapt.gate.trials import (
     WATCH_AUDITS,

@@ -16,7 +16,8 @@ from math import pi
 from typing import Literal
 
 from honed_adapt.gate.betting import e_value
-from honed_adapt.gate.evaluate import Demands, superior
+from honed_adapt.gate.evaluate import superior
+from honed_adapt.gate.evidence import Demands
 from honed_adapt.gate.paired import NO_ITEMS, Paired, by_class, detectable
 
 WATCH_AUDITS = 500

@@ -24,6 +24,7 @@ class Policy:
         round_interval_s: Seconds after which new labels start a round; 0 for never.
         round_on_drift: Whether a drift alarm starts a round.
         own_encoder: Whether rounds give this model an encoder of its own.
+        p99_ratio: Times as long as before that a text may take with a candidate.
     """
 
     promotion: str = "default"
@@ -38,6 +39,7 @@ class Policy:
     round_interval_s: float = 0.0
     round_on_drift: bool = False
     own_encoder: bool = False
+    p99_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

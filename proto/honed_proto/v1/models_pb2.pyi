@@ -83,7 +83,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., label_set_version: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., encoder_digest: _Optional[str] = ..., hidden_size: _Optional[int] = ..., temperature: _Optional[float] = ..., closed_labels: bool = ..., adaptation_paused: bool = ..., suspect_from: _Optional[int] = ..., suspect_to: _Optional[int] = ..., log_position: _Optional[int] = ..., anchor_examples: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., adapt_state: _Optional[str] = ..., max_tokens: _Optional[int] = ..., own_head_version: _Optional[int] = ..., learned_weight: _Optional[float] = ..., learned_evidence: _Optional[float] = ..., precision: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., trial: _Optional[_Union[Trial, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., settled: bool = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("promotion", "alpha", "loss_share", "canary_share", "keep_worse", "audit_share", "out_of_scope_false_alarms", "coverage", "round_labels", "round_interval", "round_on_drift", "own_encoder")
+    __slots__ = ("promotion", "alpha", "loss_share", "canary_share", "keep_worse", "audit_share", "out_of_scope_false_alarms", "coverage", "round_labels", "round_interval", "round_on_drift", "own_encoder", "p99_ratio")
     class Promotion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PROMOTION_UNSPECIFIED: _ClassVar[Policy.Promotion]
@@ -106,6 +106,7 @@ class Policy(_message.Message):
     ROUND_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     ROUND_ON_DRIFT_FIELD_NUMBER: _ClassVar[int]
     OWN_ENCODER_FIELD_NUMBER: _ClassVar[int]
+    P99_RATIO_FIELD_NUMBER: _ClassVar[int]
     promotion: Policy.Promotion
     alpha: float
     loss_share: float
@@ -118,7 +119,8 @@ class Policy(_message.Message):
     round_interval: _duration_pb2.Duration
     round_on_drift: bool
     own_encoder: bool
-    def __init__(self, promotion: _Optional[_Union[Policy.Promotion, str]] = ..., alpha: _Optional[float] = ..., loss_share: _Optional[float] = ..., canary_share: _Optional[float] = ..., keep_worse: bool = ..., audit_share: _Optional[float] = ..., out_of_scope_false_alarms: _Optional[float] = ..., coverage: _Optional[float] = ..., round_labels: _Optional[int] = ..., round_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., round_on_drift: bool = ..., own_encoder: bool = ...) -> None: ...
+    p99_ratio: float
+    def __init__(self, promotion: _Optional[_Union[Policy.Promotion, str]] = ..., alpha: _Optional[float] = ..., loss_share: _Optional[float] = ..., canary_share: _Optional[float] = ..., keep_worse: bool = ..., audit_share: _Optional[float] = ..., out_of_scope_false_alarms: _Optional[float] = ..., coverage: _Optional[float] = ..., round_labels: _Optional[int] = ..., round_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., round_on_drift: bool = ..., own_encoder: bool = ..., p99_ratio: _Optional[float] = ...) -> None: ...
 
 class SetPolicyRequest(_message.Message):
     __slots__ = ("model", "policy", "requested_by")

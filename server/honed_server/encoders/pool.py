@@ -8,9 +8,10 @@ In memory are the encoders that serve and one more.
 import asyncio
 import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from honed_server import heap
 from honed_server.edge import validate
 from honed_server.edge.errors import NotFound, NotReady
 from honed_server.encoders.devices import Device
-from honed_server.encoders.timing import measure, measure_beside, wide_gain
+from honed_server.encoders.timing import Side, least_to_answer, measure, measure_beside, wide_gain
 from honed_server.serving.cost import CostModel
 from honed_server.serving.generations import Encoder, EncoderKey, LoadedEncoder
 from honed_server.serving.tokenizer import Tokenizer
@@ -106,6 +107,14 @@ class EncoderPool:
         """Encodes many texts, or scores them, without being in the way of serving."""
         return await asyncio.get_running_loop().run_in_executor(self._loader, work, argument)
 
+    async def least_to_answer(self, sides: Sequence[Side]) -> tuple[float, ...]:
+        """The least seconds that each of these takes to answer one text, see `timing.py`.
+
+        Raises:
+            HeadNotFinite: A head's logits are not finite.
+        """
+        return await self.beside(partial(least_to_answer, clock=self._device.clock), sides)
+
     def drop_unused(self) -> None:
         """Frees the encoders that no generation uses."""
         used = self._in_use()
@@ -117,8 +126,9 @@ class EncoderPool:
         A session's threads keep the priority of the thread that made them, and these will serve:
         so it cannot be made by the loader, and it is not missed while requests rarely come alone.
         """
-        while self._narrow:
-            self._executor.submit(self._narrow.pop().widen, self._wide_threads)
+        with suppress(RuntimeError):  # at the server's end
+            while self._narrow:
+                self._executor.submit(self._narrow.pop().widen, self._wide_threads)
 
     async def _load(self, digest: str, precision: Precision) -> LoadedEncoder:
         loop = asyncio.get_running_loop()

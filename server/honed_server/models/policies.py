@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import apsw
 
-from honed_adapt.gate.evaluate import Demands
+from honed_adapt.gate.evidence import Demands
 from honed_adapt.gate.policy import Policy, PolicyError, Promotion
 from honed_adapt.gate.trials import alpha_of
 from honed_proto.v1 import models_pb2 as pb
@@ -21,7 +21,9 @@ _PROMOTIONS: dict[int, Promotion] = {
     pb.Policy.PROMOTION_MANUAL: "manual",
 }
 # What means "the server's default" when it is 0; elsewhere 0 is a choice.
-_DEFAULTED = ("alpha", "loss_share", "audit_share", "out_of_scope_false_alarms", "coverage")
+_DEFAULTED = (
+    "alpha", "loss_share", "audit_share", "out_of_scope_false_alarms", "coverage", "p99_ratio",
+)  # fmt: skip
 _PLAIN = ("canary_share", "keep_worse", "round_labels", "round_on_drift", "own_encoder")
 
 
@@ -97,6 +99,7 @@ def demands_of(policy: Policy, number: int) -> Demands:
         e_worse=1 / policy.alpha,
         loss_share=policy.loss_share,
         alpha=policy.alpha,
+        p99_ratio=policy.p99_ratio,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from honed_adapt.gate.evidence import Latency
 from honed_proto.v1 import models_pb2 as pb
 from honed_server.serving.generations import Generation, Table
 
@@ -33,11 +34,13 @@ class Rival:
         trial: How it stands, for callers.
         stored: What it is, once it has been read; its encoder stays in memory for it.
         canary: The same, where it answers.
+        latency: What a long text costs with it and with what serves, once that was measured.
     """
 
     trial: pb.Trial | None = None
     stored: "Stored | None" = None
     canary: Canary | None = None
+    latency: Latency | None = None
 
 
 def with_canary(generation: Generation, canary: Canary | None) -> Generation:

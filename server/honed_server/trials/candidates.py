@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from honed_adapt.gate.evidence import Latency
 from honed_adapt.gate.policy import Policy
 from honed_adapt.gate.trials import Standing
 from honed_proto.v1 import models_pb2 as pb
@@ -18,6 +19,7 @@ from honed_server.models.lifecycle import Lifecycle
 from honed_server.models.shelf import Shelf
 from honed_server.trials import gate
 from honed_server.trials.book import TrialBook, TrialRow
+from honed_server.trials.latency import Latencies
 from honed_server.trials.trials import Trials
 from honed_server.trials.turns import Turn, candidate_trial
 
@@ -33,6 +35,7 @@ class Candidates:
         trials: Those that go on.
         book: Trials on record.
         lifecycle: Serves other versions.
+        latencies: Compare what answers cost.
     """
 
     def __init__(
@@ -42,23 +45,26 @@ class Candidates:
         trials: Trials,
         book: TrialBook,
         lifecycle: Lifecycle,
+        latencies: Latencies,
     ) -> None:
         self._catalogue = catalogue
         self._shelf = shelf
         self._trials = trials
         self._book = book
         self._lifecycle = lifecycle
+        self._latencies = latencies
         trials.decide = self.decide
         trials.go_on = self._go_on
 
     async def decide(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Does what a trial has come to."""
+        latency = await self._latency(entry, row) if standing.outcome == "promoted" else None
         async with entry.lock:
             if self._trials.of(row.model) is not row:
                 return
             match standing.outcome:
                 case "promoted":
-                    await self._promote(entry, row, standing)
+                    await self._promote(entry, row, standing, latency)
                 case "worse":
                     await self._undo(entry, row, standing)
                 case outcome:
@@ -89,7 +95,9 @@ class Candidates:
             for hear in c.on_policy:
                 hear(entry)
 
-    async def _promote(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
+    async def _promote(
+        self, entry: Entry, row: TrialRow, standing: Standing, latency: Latency | None
+    ) -> None:
         """Serves a candidate that audits have proven better, if the anchor set still agrees."""
         c = self._catalogue
         version = self._shelf.find(row.model, row.version)
@@ -103,7 +111,7 @@ class Candidates:
                 ahead.want(entry, digest)
                 return
         demands, head = self._trials.demands(row), learned.head if learned else rival.head
-        judged = await gate.judge_candidate(c, entry, head, rival.loaded, demands, votes)
+        judged = await gate.judge_candidate(c, entry, head, rival.loaded, demands, latency, votes)
         if judged.outcome == "refused" and learned is not None:
             return  # what came since has spoiled it, or it alone: the next label may mend that
         if judged.outcome == "refused":
@@ -123,6 +131,14 @@ class Candidates:
             )
         except NotReady as error:
             await self._end(entry, "refused", f"it cannot serve: {error}", standing)
+
+    async def _latency(self, entry: Entry, row: TrialRow) -> Latency | None:
+        """What a long text costs with both sides of a trial; measured once, without the lock."""
+        beside = entry.rival
+        rival = await self._trials.rival(entry, row)
+        if beside.latency is None:
+            beside.latency = await self._latencies.compare(entry, rival.head, rival.loaded)
+        return beside.latency
 
     async def _undo(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Serves the version before again, unless the policy keeps what was promoted."""

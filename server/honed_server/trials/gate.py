@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.encoders.store import architecture_of
-from honed_adapt.gate.evaluate import Demands, Evidence, judge
+from honed_adapt.gate.evaluate import judge
+from honed_adapt.gate.evidence import Demands, Evidence, Latency
 from honed_adapt.gate.paired import NO_ITEMS, Paired, by_class
 from honed_adapt.gate.trials import Vote
 from honed_adapt.head import Head
@@ -25,8 +25,6 @@ from honed_server.models.shelf import Shelf
 from honed_server.serving.generations import LoadedEncoder
 
 _LARGEST = 1e300
-# A text of usual length, by which encoders are compared.
-_USUAL_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,7 @@ async def judge_candidate(
     head: Head,
     loaded: LoadedEncoder,
     demands: Demands,
+    latency: Latency | None,
     votes: Sequence[Vote] = (),
 ) -> Judged:
     """Judges an offered head against what serves.
@@ -105,6 +104,7 @@ async def judge_candidate(
         head: What is offered.
         loaded: Its encoder.
         demands: What the gate demands.
+        latency: What a long text costs with both.
         votes: Audits that both have answered, if it was on trial.
     """
     name = entry.row.name
@@ -125,7 +125,7 @@ async def judge_candidate(
         audit_classes=classes,
         feedback_labels=await asyncio.to_thread(catalogue.log.audited_labels, name),
         calibration=_compared(champion.calibration, candidate.calibration),
-        encode_ratio=await _encode_ratio(catalogue, serving.loaded, loaded),
+        latency=latency,
         anchor_set=entry.anchor_set,
     )
     return await asyncio.to_thread(_judged, evidence, demands)
@@ -183,21 +183,6 @@ def _compared(
     champion: Calibration | None, candidate: Calibration | None
 ) -> tuple[Calibration, Calibration] | None:
     return (champion, candidate) if champion and candidate else None
-
-
-async def _encode_ratio(catalogue: Catalogue, before: LoadedEncoder, after: LoadedEncoder) -> float:
-    """Times as long as before that a usual text takes in float32; 1 for the same architecture.
-
-    Every encoder begins in float32, so what has proven itself in integers would look faster than
-    any that could follow it.
-    """
-    digests = before.encoder.digest, after.encoder.digest
-    old, new = [await asyncio.to_thread(architecture_of, catalogue.home, one) for one in digests]
-    if old == new:
-        return 1.0
-    costs = [(await catalogue.pool.get(digest)).cost for digest in digests]
-    was, takes = (cost.seconds(_USUAL_TOKENS, 1) for cost in costs)
-    return takes / was
 
 
 async def anchor_vectors(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
+from honed_adapt.gate.evidence import Latency
 from honed_adapt.gate.trials import spent
 from honed_adapt.process.messages import Candidate, Revision, Verdict
 from honed_server.models.catalogue import Catalogue, Entry, decision
@@ -18,6 +19,7 @@ from honed_server.models.shelf import Draft, Shelf
 from honed_server.serving.generations import LoadedEncoder
 from honed_server.trials import gate
 from honed_server.trials.book import TrialBook
+from honed_server.trials.latency import Latencies
 from honed_server.trials.trials import Trials
 from honed_server.trials.turns import candidate_trial
 
@@ -34,6 +36,7 @@ class Offers:
         trials: Those that go on.
         book: Trials on record.
         lifecycle: Serves what is promoted.
+        latencies: Compare what answers cost.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class Offers:
         trials: Trials,
         book: TrialBook,
         lifecycle: Lifecycle,
+        latencies: Latencies,
     ) -> None:
         self._catalogue = catalogue
         self._shelf = shelf
         self._trials = trials
         self._book = book
         self._lifecycle = lifecycle
+        self._latencies = latencies
 
     async def take(self, offer: Candidate, wanted: Callable[[], bool] = lambda: True) -> Verdict:
         """Verifies, judges and records an offered head; serves it or tries it as that turns out.
@@ -70,6 +75,7 @@ class Offers:
         loaded = await c.pool.get(digest)
         offer.head.validate(loaded.encoder.hidden)
         await gate.anchor_vectors(c, entry, loaded)
+        latency = await self._latencies.compare(entry, offer.head, loaded)
         ahead, deadline = self._lifecycle.catching_up, monotonic() + _CATCH_UP_S
         async with (
             ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted),
@@ -85,7 +91,7 @@ class Offers:
                 learned = ahead.found(entry, digest)
             if learned is not None:
                 offer = replace(offer, log_position=learned.revision, head=learned.head)
-            judged, version = await self._judged(entry, offer, loaded, learned, wanted)
+            judged, version = await self._judged(entry, offer, loaded, latency, learned, wanted)
         c.metrics.candidates.labels(name, judged.outcome).inc()
         self._trials.look(entry)
         return Verdict(name, version.version, judged.outcome, judged.reason)
@@ -95,12 +101,13 @@ class Offers:
         entry: Entry,
         offer: Candidate,
         loaded: LoadedEncoder,
+        latency: Latency | None,
         learned: Revision | None,
         wanted: Callable[[], bool],
     ) -> tuple[gate.Judged, VersionRow]:
         """Does with an offer what the gate says; the caller holds the entry's lock."""
         name = offer.model
-        judged = await self._first_look(entry, offer, loaded)
+        judged = await self._first_look(entry, offer, loaded, latency)
         if not wanted():  # perhaps since it was judged
             judged = gate.Judged("refused", "its round was cancelled", judged.numbers)
         if judged.outcome == "promoted":
@@ -125,14 +132,14 @@ class Offers:
         return any(one.first_position <= offer.log_position for one in deletions)
 
     async def _first_look(
-        self, entry: Entry, offer: Candidate, loaded: LoadedEncoder
+        self, entry: Entry, offer: Candidate, loaded: LoadedEncoder, latency: Latency | None
     ) -> gate.Judged:
         """What the gate says, and what this candidate costs of the false promotions allowed."""
         name = entry.row.name
         policy = self._catalogue.policies.of(name)
         number = await asyncio.to_thread(self._book.candidates, name) + 1
         judged = await gate.judge_candidate(
-            self._catalogue, entry, offer.head, loaded, demands_of(policy, number)
+            self._catalogue, entry, offer.head, loaded, demands_of(policy, number), latency
         )
         outcome, reason = judged.outcome, judged.reason
         if outcome == "promoted" and (fault := await self._cannot_serve(entry, offer)):

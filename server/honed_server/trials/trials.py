@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from honed_adapt.feedback.values import Ack, FeedbackError, NewFeedback
-from honed_adapt.gate.evaluate import Demands
+from honed_adapt.gate.evidence import Demands
 from honed_adapt.gate.trials import Standing, Vote, candidate_standing, watch_standing
 from honed_adapt.head import HeadError
 from honed_adapt.storage.errors import StoreError

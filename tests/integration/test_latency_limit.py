@@ -1,0 +1,94 @@
+"""The limit on the 99th percentile: what a long text costs with a candidate, head and all."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from journeys import ask_until, candidate, decisions, saved_head, taught, trainer
+
+from checkpoints import save_encoder
+from harness import RunningServer, running
+from honed import Client, Policy
+from honed_adapt.encoders.store import import_encoder
+from honed_adapt.head import Head
+
+PAIRS = [(f"{label} {n}", label) for label in ("card", "loan") for n in range(4)]
+LONG = "the license of this work " * 4
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    small = save_encoder(tmp_path_factory.mktemp("small"))
+    with running(tmp_path_factory.mktemp("home"), example=False, encoder=small) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RunningServer, name: str) -> Iterator[Client]:
+    with server.client() as client:
+        taught(client, name, PAIRS)
+        yield client
+
+
+def offered(
+    server: RunningServer, client: Client, name: str, head: Head, **changes: Any
+) -> tuple[str, dict[str, Any]]:
+    """Offers a head; what the gate said, and the numbers behind it."""
+    with trainer(server.config.home) as door:
+        verdict = door.offer(replace(candidate(client, name, head), **changes))
+    return verdict.reason, decisions(client, name, "gate")[-1][1]
+
+
+def asked(server: RunningServer, client: Client, name: str, texts: list[str]) -> None:
+    """Asks, and returns when the log has it all."""
+    log = server.server.predictions
+    total = len(log.latest(name, 1_000)) + len(texts)
+    client.predict_many(name, texts)
+    ask_until(lambda: len(log.latest(name, 1_000)) == total)
+
+
+def test_an_encoder_that_takes_too_long_is_refused(
+    server: RunningServer, client: Client, name: str, tmp_path: Path
+) -> None:
+    home = server.config.home
+    deep = save_encoder(tmp_path, num_hidden_layers=16, intermediate_size=2048)
+    head, slow = saved_head(home, name, 2), {"encoder_digest": import_encoder(deep, home)}
+    reason, numbers = offered(server, client, name, head, **slow)
+    assert "times as long" in reason
+    assert "1.5 allowed (p99_ratio)" in reason
+    assert numbers["p99_ratio"] > numbers["p99_ratio_limit"] == 1.5
+    assert numbers["candidate_p99_ms"] > numbers["champion_p99_ms"] > 0
+
+    client.set_policy(name, Policy(p99_ratio=1e6))
+    reason, numbers = offered(server, client, name, head, **slow)
+    assert "times as long" not in reason
+    assert numbers["p99_ratio_limit"] == 1e6
+
+
+def test_what_a_head_takes_counts_too(server: RunningServer, client: Client, name: str) -> None:
+    head = saved_head(server.config.home, name, 2)
+    more = tuple(f"label {n}" for n in range(200_000))
+    wide = Head(
+        labels=(*head.labels, *more),
+        weight=np.vstack([head.weight, np.zeros((len(more), head.hidden), np.float32)]),
+        bias=np.append(head.bias, np.full(len(more), -50, np.float32)),
+    )
+    assert "times as long" in offered(server, client, name, wide)[0]
+    assert "times as long" not in offered(server, client, name, head)[0]
+
+
+def test_the_length_is_that_of_what_is_asked(
+    server: RunningServer, client: Client, name: str
+) -> None:
+    head = saved_head(server.config.home, name, 2)
+    _, unasked = offered(server, client, name, head)
+    asked(server, client, name, [f"card {n}" for n in range(196)])
+    _, short = offered(server, client, name, head)
+    asked(server, client, name, [LONG] * 4)
+    _, long = offered(server, client, name, head)
+    assert unasked["p99_tokens"] == 32  # nothing is known of its texts
+    assert short["p99_tokens"] < 12
+    assert long["p99_tokens"] == client.predict(name, LONG).num_tokens
