@@ -8,7 +8,7 @@ import pytest
 
 from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.encoders.timing import measure, measure_beside, wide_gain
+from honed_server.encoders.timing import least_to_answer, measure, measure_beside, wide_gain
 
 
 class Together:
@@ -44,6 +44,25 @@ def test_all_workers_run_at_the_same_moment(workers):
 def test_a_failing_encoder_is_an_error_and_not_a_hang():
     with pytest.raises(RuntimeError, match="no memory"):
         measure(Broken(), 2)
+
+
+class Ticking:
+    """Answers in as many seconds of its own clock as its text has tokens; the first are slower."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, []
+
+    def answer(self, rows, heads, head_id, *, top_k):
+        self.calls.append((rows[0].size, heads[0]))
+        slower = 2 if self.calls.count(self.calls[-1]) < 3 else 1
+        self.now += slower * rows[0].size
+
+
+def test_answers_are_timed_in_turn_and_the_least_counts():
+    encoder = Ticking()
+    sides = (encoder, "one", 7), (encoder, "other", 21)
+    assert least_to_answer(sides, lambda: encoder.now) == (7, 21)
+    assert encoder.calls[:4] == [(7, "one"), (21, "other")] * 2
 
 
 def test_a_real_encoder_gets_a_useful_model(tmp_path: Path):
