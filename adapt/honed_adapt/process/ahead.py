@@ -76,6 +76,7 @@ class Ahead:
         self.lane.remove(self.lane.rows.keys() - serving.rows.keys())
         come = self._rows(serving)
         self.lane.apply(come)
+        self._vectors.clear()  # the lane has them
         votes = self.lane.votes
         heard = {row.position: votes[row.position] for row in come if row.position in votes}
         self._store.put_votes(self._model, self.digest, heard)
