@@ -74,18 +74,19 @@ class Latencies:
         return asked or [text for text, _ in self._catalogue.log.anchors(model)]
 
     async def _alike(self, old: LoadedEncoder, new: LoadedEncoder) -> tuple[Encoder, Encoder]:
-        """The encoders to compare: one for both if they have the same shape, else in float32.
+        """The encoders to compare: one for both if they have the same shape, else in one precision.
 
         Every encoder begins in float32, so what has proven itself in integers would look faster
         than any that could follow it.
         """
-        c = self._catalogue
-        digests = old.encoder.digest, new.encoder.digest
+        c, digest = self._catalogue, old.encoder.digest
+        digests = digest, new.encoder.digest
         before, after = [await asyncio.to_thread(architecture_of, c.home, one) for one in digests]
         if before == after:
             return old.encoder, old.encoder
-        first, second = [await c.pool.get(digest) for digest in digests]
-        return first.encoder, second.encoder
+        if old.encoder.precision != new.encoder.precision:
+            old = await c.pool.get(digest, new.encoder.precision)
+        return old.encoder, new.encoder
 
 
 def _long(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
