@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from honed_adapt.head import Features
 from honed_adapt.instant.calibration import HeldOut, fit_temperature, leave_one_out, sample_of
-from honed_adapt.instant.choices import REGRESSION, penalty_for
+from honed_adapt.instant.choices import REGRESSION, choose
 from honed_adapt.instant.discriminant import Shrinkage, Sums, data_prior, solve
 from honed_adapt.instant.features import SEED
 from honed_adapt.instant.lane import Lane, Row
@@ -178,7 +178,7 @@ def test_the_larger_experts_learn_and_forget_soft_labels_too() -> None:
     assert anew is not None
     near(after.weight, anew.weight, 1e-7)
     near(after.bias, anew.bias, 1e-7)
-    assert penalty_for(many, 1.0, 0.5) > 0
+    assert finish(choose(many, 1.0, 0.5))[1] > 0
 
 
 def test_submitters_are_judged_with_soft_labels_among_theirs() -> None:

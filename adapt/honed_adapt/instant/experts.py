@@ -11,9 +11,8 @@ recipe determine the head; no history does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from honed_adapt.head import Features
 from honed_adapt.instant.calibration import (
@@ -22,7 +21,7 @@ from honed_adapt.instant.calibration import (
     leave_one_out,
     sample_of,
 )
-from honed_adapt.instant.choices import CHOOSING_ROWS, REGRESSION, penalty_for
+from honed_adapt.instant.choices import CHOOSING_ROWS, REGRESSION, choose, scaled, width_for
 from honed_adapt.instant.features import SEED
 from honed_adapt.instant.mix import Mix
 from honed_adapt.instant.present import PresentRows, Row, arrays
@@ -34,7 +33,6 @@ from honed_adapt.instant.recipe import (
     overdue,
     share_for,
     votes_of,
-    width_for,
 )
 from honed_adapt.instant.ridge import Spec
 
@@ -79,8 +77,7 @@ class Experts(Mix):
         if self._outgrown:
             self._begun = len(self._present.standing)
             wanted = features_for(self._begun, self.recipe.features)
-            choose = partial(self._spec, wanted, self._present.sample(CHOOSING_ROWS))
-            self._regression.grow(choose, self._present.in_log_order())
+            self._regression.grow(self._spec(wanted), self._present.in_log_order())
         self._regression.work()
 
     def change(self, added: Sequence[Row], removed: Sequence[Row], *, forget: bool = False) -> None:
@@ -130,7 +127,7 @@ class Experts(Mix):
         self._solution = None
         rows = self._present.in_log_order()
         if recipe is None:
-            self.recipe = self._decided(len(rows))
+            self.recipe = yield from self._decided(len(rows))
         else:
             self.recipe = recipe if rows else Recipe()  # all may have gone since it was logged
         features, ridge = self.recipe.fourier, self._regression.ridge
@@ -161,7 +158,7 @@ class Experts(Mix):
 
     @property
     def _outgrown(self) -> bool:
-        """Whether a larger regression is due, or one of another penalty, and none is begun."""
+        """Whether a larger regression is due, or other numbers for it, and none is begun."""
         if self._regression.growing:
             return False
         rows = len(self._present.standing)
@@ -184,19 +181,20 @@ class Experts(Mix):
             rows=len(self._present.standing),
         )
 
-    def _decided(self, rows: int) -> Recipe:
+    def _decided(self, rows: int) -> Generator[None, None, Recipe]:
         """The recipe of a model that nothing was decided for yet."""
         if (count := features_for(rows, 0)) == 0:
             return Recipe()
-        spec = self._spec(count, self._present.sample(CHOOSING_ROWS))
+        spec = yield from self._spec(count)
         return Recipe(count, spec.features.width, spec.penalty, chosen=rows)
 
-    def _spec(self, count: int, sample: Sequence[Row]) -> Spec:
-        """How a regression with so many features is made, at the scale of the rows present."""
-        width = self.recipe.width
-        if count != self.recipe.features:
-            width = width_for(self._present.sums)
-        penalty = penalty_for(sample, width, self.recipe.balance)
+    def _spec(self, count: int) -> Generator[None, None, Spec]:
+        """How a regression with so many features is made, for the rows present at first."""
+        usual = width_for(self._present.sums)
+        if count == self.recipe.features:
+            usual = scaled(self.recipe.width, usual)
+        sample = self._present.sample(CHOOSING_ROWS)
+        width, penalty = yield from choose(sample, usual, self.recipe.balance)
         return Spec(Features(count, width, SEED), penalty)
 
     def _share(self) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from honed_adapt.head import Features
 from honed_adapt.instant.choices import PENALTIES
-from honed_adapt.instant.discriminant import Floats, Sums
+from honed_adapt.instant.discriminant import Floats
 from honed_adapt.instant.features import SEED
 
 SHARES = (0.0, 0.5, 0.7, 0.75, 0.9, 1.0)
@@ -34,7 +34,6 @@ _FEATURES = ((64, 1_024), (256, 2_048), (512, 4_096))
 # last is for labels that the least penalty suits: where more smoothing is wanted the discriminant
 # helps as well (arXiv's titles up to 2016: 0.6 points).
 _SHARE = ((0, 0.7), (1_000, 0.75), (6_000, 0.9))
-_WIDTH = 0.65  # of the kernel, in typical distances between two vectors
 _WINDOW = 4_000  # votes that count, the latest ones: among 1,000 a fifth of a point is chance
 _SHOWN = 1_000  # and of what is told of each expert alone
 _FEW = 64
@@ -55,7 +54,7 @@ class Recipe:
         share: the regression's share in the mix, 0 to 1.
         discriminant: temperature of the discriminant's logits before they are mixed.
         regression: temperature of the regression's.
-        chosen: labels in effect when the penalty was chosen.
+        chosen: labels in effect when width and penalty were chosen.
         rows: labels in effect when this was decided.
     """
 
@@ -103,7 +102,7 @@ def due(recipe: Recipe, rows: int) -> bool:
 
 
 def overdue(recipe: Recipe, rows: int) -> bool:
-    """Whether the penalty shall be chosen again: labels have doubled since."""
+    """Whether width and penalty shall be chosen again: labels have doubled since."""
     return recipe.features > 0 and rows >= 2 * recipe.chosen
 
 
@@ -116,18 +115,6 @@ def recent_prior(counts: Floats) -> Floats:
     odds = counts + _PSEUDO_COUNT
     prior: Floats = np.log(odds / odds.mean())
     return prior
-
-
-def width_for(sums: Sums) -> float:
-    """The kernel's width at the scale of the rows in `sums`, three digits of it.
-
-    The root mean square distance of two rows, taken from the sums; the median serves as the scale
-    in other places (Gretton et al. 2012).
-    """
-    classes = sums.classes(sorted(sums.labels))
-    centre = classes.weight @ classes.mean / sums.weight
-    variance = float(np.trace(sums.scatter)) / sums.weight - float(centre @ centre)
-    return float(f"{_WIDTH * (2 * max(variance, 0.0)) ** 0.5:.3g}") or 1.0
 
 
 def share_for(votes: Sequence[Vote], rows: int, penalty: float) -> float:

@@ -6,7 +6,7 @@ work, which are done in slices while the regression that is there goes on learni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -62,14 +62,14 @@ class Regression:
         if self._building is not None or self._next not in (None, self.ridge):
             self._waiting += signed
 
-    def grow(self, choose: Callable[[], Spec], rows: Sequence[Row]) -> None:
+    def grow(self, choose: Generator[None, None, Spec], rows: Sequence[Row]) -> None:
         """Begin another one from the rows in effect.
 
         Args:
-            choose: says how it is to be made, in the first slice.
+            choose: says how it is to be made, in slices.
             rows: in effect; one at least.
         """
-        self._building = self._slices(choose, rows)
+        self._building = self._chosen(choose, rows)
 
     def work(self) -> None:
         """Do one slice."""
@@ -107,7 +107,7 @@ class Regression:
     def build(self, spec: Spec, rows: Sequence[Row]) -> Iterator[None]:
         """Begin anew, a slice at a time; it serves after the last one."""
         self.become(None)
-        self.grow(lambda: spec, rows)
+        self._building = _made(spec, rows)
         while self._next is None:
             self.work()
             yield
@@ -133,17 +133,20 @@ class Regression:
         values = np.concatenate([one.values for one in scores])
         return Scores(values, np.concatenate([one.leverage for one in scores]))
 
-    def _slices(
-        self, choose: Callable[[], Spec], rows: Sequence[Row]
+    def _chosen(
+        self, choose: Generator[None, None, Spec], rows: Sequence[Row]
     ) -> Generator[None, None, Ridge]:
-        spec = choose()
-        yield
+        spec = yield from choose
         if self.ridge is not None and self.ridge.spec == spec:
             return self.ridge
-        vectors, weights = arrays(rows)
-        labels = [row.said for row in rows]
-        ridge: Ridge = yield from build(spec, labels, vectors, weights)
-        return ridge
+        made: Ridge = yield from _made(spec, rows)
+        return made
+
+
+def _made(spec: Spec, rows: Sequence[Row]) -> Generator[None, None, Ridge]:
+    vectors, weights = arrays(rows)
+    ridge: Ridge = yield from build(spec, [row.said for row in rows], vectors, weights)
+    return ridge
 
 
 def _learn(ridge: Ridge, signed: Sequence[tuple[Row, float]]) -> None:
