@@ -138,7 +138,8 @@ def test_tombstones_of_an_earlier_honed_lose_their_keys(tmp_path):
         log.delete("m", Selector([gone.feedback_id]), "ann").result()
         blank(log)
     with closing(apsw.Connection(str(path))) as file:
-        file.execute("DROP INDEX log_seal; DROP INDEX log_audits; DROP TABLE key_secret")
+        file.execute("DROP INDEX log_seal; DROP INDEX log_audits; DROP INDEX log_noticed")
+        file.execute("DROP TABLE key_secret")
         file.execute("ALTER TABLE log DROP COLUMN key_seal")
         file.execute("ALTER TABLE log DROP COLUMN shares")
         file.execute("UPDATE log SET idempotency_key = 'the key' WHERE position = 1")

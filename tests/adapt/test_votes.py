@@ -49,7 +49,7 @@ def test_who_comes_new_to_a_team_does_not_decide_its_trials(voted):
     """Seven wins at a watch are an e-value of 31.9, where 20 decides."""
     assert voted(TEAM * 10, ["mallory"] * 7) == {"mallory": 1}
     assert voted(["quality-team"] * 200, ["mallory"] * 7) == {"mallory": 1}
-    flood = ["mallory"] * 900  # counts a hundredth, and drives nobody out
+    flood = ["mallory"] * 2_000  # counts a hundredth, and drives nobody out
     assert voted(TEAM * 10 + flood, ["mallory"] * 7) == {"mallory": 1}
 
 

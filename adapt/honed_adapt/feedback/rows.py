@@ -17,9 +17,13 @@ import apsw
 from honed_adapt.feedback import keys
 from honed_adapt.feedback.values import Entry, Kind, Record, State
 from honed_adapt.shares import from_text
+from honed_adapt.trust.influence import NOTICED
 
+_LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
 # Audits that tell who audits; those that count a hundredth, over the cap, are many and say little.
 NAMED_AUDIT = f"kind = {Kind.AUDIT} AND submitter <> '' AND influence > 0.015"
+# Labels that others are measured against, see `influence.py`. Indexed: no value here may change.
+NOTICED_LABEL = f"kind IN {_LABEL_KINDS} AND submitter <> '' AND weight * influence > {NOTICED}"
 
 SCHEMA = (
     """
@@ -82,6 +86,7 @@ SCHEMA = (
     keys.SCHEMA,
     "ALTER TABLE log ADD COLUMN shares TEXT;",
     f"CREATE INDEX log_audits ON log (model, position) WHERE {NAMED_AUDIT};",
+    f"CREATE INDEX log_noticed ON log (model, position) WHERE {NOTICED_LABEL};",
 )
 
 # State, by precedence. `mark` holds ACTIVE, QUARANTINED or EXCLUDED.
@@ -113,7 +118,6 @@ _ENTRY = f"""
         e.shares
     FROM log e
 """
-_LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
 IS_LABEL = f"e.kind IN {_LABEL_KINDS}"
 IS_SUBMITTED = f"e.kind > {Kind.DELETION}"
 

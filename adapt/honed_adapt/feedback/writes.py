@@ -6,6 +6,7 @@ Where it stands in the journey: `log.py` hands these to `Database.write`.
 import json
 import secrets
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import apsw
@@ -38,11 +39,9 @@ _INSERT_OWN = """
         (feedback_id, model, kind, submitter, weight, event_time, recorded_time, decision_id)
     VALUES (?, ?, ?, ?, 0, ?, ?, ?)
 """
-_RECENT = f"""
-    SELECT submitter, sum(weight * influence), count(*) FROM (
-        SELECT submitter, weight, influence FROM log e
-        WHERE model = ? AND {feedback_rows.IS_LABEL} ORDER BY position DESC LIMIT ?
-    ) WHERE submitter <> '' GROUP BY submitter
+_NOTICED = f"""
+    SELECT submitter, weight * influence, recorded_time FROM log
+    WHERE model = ? AND {feedback_rows.NOTICED_LABEL} ORDER BY position DESC
 """
 _MARK = f"""
     UPDATE log AS e SET mark = CASE ?1 WHEN {State.ACTIVE} THEN ?1 ELSE max(mark, ?1) END,
@@ -68,7 +67,7 @@ def record(
     results: list[Ack | FeedbackError] = []
     for item in items:
         if item.model not in recent:
-            recent[item.model] = _recent(connection, item.model, cap)
+            recent[item.model] = _recent(connection, item.model, cap, now)
         results.append(_record(connection, item, secret, recent[item.model], cap, now))
     return results
 
@@ -100,16 +99,16 @@ def _record(
             return _unknown(item.model, item.retracts)
     else:
         counts = influence(item.submitter, item.weight, recent, cap)
-        recent.add(item.submitter, item.weight * counts)
+        recent.notice(item.submitter, item.weight * counts)
     return _insert(connection, item, content_hash, retracted, counts, now)
 
 
-def _recent(connection: apsw.Connection, model: str, cap: Cap) -> Recent:
-    """The labels of a model that the next one is measured against."""
+def _recent(connection: apsw.Connection, model: str, cap: Cap, now: float) -> Recent:
+    """The labels of a model that the next one is measured against, also those deleted since."""
     if cap.share >= 1:
         return Recent({}, 0)
-    found: list[Any] = connection.execute(_RECENT, (model, cap.window)).fetchall()
-    return Recent({name: weight for name, weight, _ in found}, sum(n for _, _, n in found))
+    with closing(connection.execute(_NOTICED, (model,))) as labels:
+        return Recent.of(labels, now, cap)
 
 
 def mark(

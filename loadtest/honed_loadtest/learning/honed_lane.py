@@ -7,7 +7,6 @@ as audits, since a stream is complete labelling.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from honed_adapt.instant.evidence import Logits
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.scoring import logits_of
-from honed_adapt.trust.influence import Cap, Recent, influence
+from honed_adapt.trust.influence import NOTICED, Cap, Recent, influence
 from honed_adapt.trust.sentinel import Sentinel
 from honed_loadtest.learning.contestant import Answers
 from honed_loadtest.learning.streams import Said
@@ -33,7 +32,7 @@ class HonedLane:
         self._lane: Lane | None = None
         self._sentinel = Sentinel()
         self._cap = Cap()
-        self._recent: deque[tuple[str, float]] = deque(maxlen=self._cap.window)
+        self._counted: list[tuple[str, float, float]] = []
         self._position = 0
         self.suspects: list[str] = []
 
@@ -96,12 +95,11 @@ class HonedLane:
         return None if one is None or other is None else difference(one, other)
 
     def _row(self, said: Said, vector: Vectors) -> Row:
-        weights: dict[str, float] = {}
-        named = [(who, weight) for who, weight in self._recent if who]
-        for who, weight in named:
-            weights[who] = weights.get(who, 0.0) + weight
-        counts = influence(said.submitter, 1.0, Recent(weights, len(named)), self._cap)
-        self._recent.append((said.submitter, counts))
+        # Nobody is ever absent from a stream: all of it comes at one time.
+        recent = Recent.of(reversed(self._counted), 0.0, self._cap)
+        counts = influence(said.submitter, 1.0, recent, self._cap)
+        if said.submitter and counts > NOTICED:
+            self._counted.append((said.submitter, counts, 0.0))
         self._position += 1
         key = hashlib.sha256(said.text.encode()).digest()
         return Row(self._position, key, said.label, said.submitter, counts, vector, votes=True)
