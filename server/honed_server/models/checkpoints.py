@@ -76,6 +76,11 @@ class Checkpoints:
             kind=pb.ModelEvent.KIND_VERSION,
         )  # fmt: skip
 
+    async def make_by_hand(self, entry: Entry, actor: str) -> None:
+        """Makes the serving revision a version because somebody asks."""
+        async with entry.lock:
+            await self.make(entry, "checkpoint", actor, gated=False)
+
     async def make_when_due(self, entry: Entry) -> None:
         """Checkpoints after the first labels of a model and then at the set cadence."""
         serving = self._catalogue.serving(entry.row.name)

@@ -76,8 +76,7 @@ class Lifecycle:
         """
         entry = self._catalogue.entry(model)
         if number == 0:
-            async with entry.lock:
-                await self.checkpoints.make(entry, "checkpoint", actor, gated=False)
+            await wholly(self.checkpoints.make_by_hand(entry, actor))
             return entry
         version = self._promotable(model, number)
         waiting = self.catching_up.waiting(
