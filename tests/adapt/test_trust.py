@@ -1,6 +1,7 @@
 """Who is found suspicious, on vectors that are made up: ten classes around ten centres."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,15 @@ def test_whoever_teaches_most_is_the_measure():
     assert suspicious(rows) == []
     (most, *_) = standings(rows)
     assert (most.submitter, most.suspicious) == ("eve", False)
+
+
+def test_a_flood_that_the_cap_has_left_little_weight_is_judged():
+    team = tuple(f"ann-{n}" for n in range(12))
+    rows = [
+        replace(one, weight=0.01) if one.submitter == "eve" else one
+        for one in taught(600, 0.3, other, team)
+    ]
+    assert suspicious(rows) == ["eve"]
 
 
 def test_labels_that_nobody_else_uses_are_not_held_against_one():
