@@ -17,9 +17,11 @@ async def record_quarantine(catalogue: Catalogue, entry: Entry, offer: messages.
         refused = [one for one in offer.quarantined if one.why == actor]
         record = _quarantine(offer.model, actor, refused)
         positions = [one.position for one in refused]
+        # In this order: whoever dies in between leaves labels that are refused again, with a record
+        # of their own. What is marked is not looked at again, and would stay without one.
+        await asyncio.wrap_future(catalogue.registry.record(record))
         mark = catalogue.log.mark(positions, State.QUARANTINED, record.decision_id)
         await asyncio.wrap_future(mark)
-        await asyncio.wrap_future(catalogue.registry.record(record))
         entry.quarantined.update(positions)
         catalogue.metrics.quarantined.labels(offer.model).inc(len(positions))
     if offer.quarantined:
