@@ -1,15 +1,18 @@
 """The learning loop with a user's own head: read from its version, weighed by audits alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from honed_adapt.encoders.store import EncoderDamaged
 from honed_adapt.feedback.log import FeedbackLog, FeedbackReader, Kind, NewFeedback, Selector
 from honed_adapt.head import Head
 from honed_adapt.process import messages
+from honed_adapt.process.ahead import Encode
 from honed_adapt.process.loop import AdaptLoop
 from honed_adapt.scoring import best_labels
 from honed_adapt.storage import versions
@@ -32,6 +35,12 @@ def encode(texts: Sequence[str]) -> NDArray[np.float32]:
     return vectors
 
 
+def opened(digest: str) -> tuple[int, Encode]:
+    if digest != DIGEST:
+        raise EncoderDamaged(f"{digest} is not what was imported")
+    return 8, encode
+
+
 class Model:
     """A loop on a real log; this plays the server, which says yes."""
 
@@ -45,7 +54,7 @@ class Model:
         self.loop = AdaptLoop(
             self.reader,
             self.vectors,
-            make_encode=lambda _digest: (8, encode),
+            make_encode=opened,
             load_head=lambda model, version: load_head(home, model, version),
             send=self.offers.append,
             guard_items=2,
@@ -100,6 +109,19 @@ def test_the_own_head_is_offered_as_it_is_until_audits_show_more(model: Model) -
     assert audited.learned_weight > 0
     assert audited.learned_evidence > 3
     assert best_labels(audited.head, encode(["return 500"])) == ["return"]
+
+
+def test_a_model_whose_encoder_is_damaged_keeps_no_other_from_learning(model: Model) -> None:
+    own = messages.ModelState("own", DIGEST, 1, 0, None, 0, 0, None, 1)
+    hurt = replace(own, name="hurt", encoder_digest="e" * 64, own_head_version=0)
+    model.loop.hear(messages.Models((hurt, own)))
+    model.say(Kind.AUDIT, range(100, 130))
+    model.loop.hear(messages.Wake(model.log.last_position("own")))
+    while model.loop.busy:
+        model.loop.step()
+    offers = [one for one in model.offers if isinstance(one, messages.Revision)]
+    assert {one.model for one in offers} == {"own"}
+    assert offers[-1].learned == 30
 
 
 def test_deleting_the_audits_gives_the_own_head_back(model: Model) -> None:

@@ -44,10 +44,12 @@ def door(server: RunningServer) -> Iterator[Trainer]:
         yield door
 
 
-def made(server: RunningServer, client: Client, model: str, head: Head, folder: Path) -> Candidate:
+def made(
+    server: RunningServer, client: Client, model: str, head: Head, folder: Path, tokens: int = 100
+) -> Candidate:
     """What a round offers that has read the log up to here: a head over an encoder of its own."""
     now, home = client.get_model(model), server.config.home
-    digest = other_encoder(home, folder)
+    digest = other_encoder(home, folder, tokens)
     trained = {model: now.log_position}
     base = now.encoder_digest
     write_lineage(home, digest, Lineage(base, base, "r1", "adapter", trained))

@@ -36,6 +36,15 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A candidate cannot catch up: its encoder cannot be read, for the reason that `why` gives."""
+
+    model: str
+    encoder_digest: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grown:
     """A larger regression is ready: it needs a log position from which on it may serve.
 

@@ -20,7 +20,7 @@ from honed_adapt.instant.parking import Parking
 from honed_adapt.process import messages
 from honed_adapt.process.ahead import Ahead, Encode
 from honed_adapt.process.answers import answer
-from honed_adapt.process.findings import Deleted
+from honed_adapt.process.findings import Deleted, Unreadable
 from honed_adapt.process.learner import CHUNK, Learner, basis, same_ground
 from honed_adapt.process.questions import Explain, Suspect
 from honed_adapt.process.recheck import Rechecks
@@ -197,8 +197,9 @@ class AdaptLoop:
     def _ahead(self, state: messages.ModelState) -> Ahead | None:
         try:
             hidden, encode = self._encoder(state.next_encoder)
-        except EncoderDamaged as error:
+        except (EncoderDamaged, OSError) as error:
             log.error("a candidate cannot catch up", model=state.name, why=str(error))
+            self._send(Unreadable(state.name, state.next_encoder, str(error)))
             return None
         lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
         return Ahead(state.name, state.next_encoder, lane, encode, self._vectors)
@@ -216,11 +217,11 @@ class AdaptLoop:
         state = self._states[name]
         try:
             base = self._load_head(name, state.own_head_version) if state.own_head_version else None
-        except VersionError as error:
-            log.error("not learning: the own head cannot be read", model=name, why=str(error))
+            hidden, encode = self._encoder(state.encoder_digest)
+        except (VersionError, EncoderDamaged, OSError) as error:
+            log.error("not learning: head or encoder cannot be read", model=name, why=str(error))
             self._learners.pop(name, None)
             return
-        hidden, encode = self._encoder(state.encoder_digest)
         old = self._learners.get(name)
         if old is not None and same_ground(old.state, state):
             lane = old.lane

@@ -19,7 +19,7 @@ from honed_adapt.insight.explain import Reason
 from honed_adapt.insight.noise import Doubt
 from honed_adapt.insight.open_set import FALSE_ALARMS
 from honed_adapt.process import wire
-from honed_adapt.process.findings import Deleted, Distrust, Grown
+from honed_adapt.process.findings import Deleted, Distrust, Grown, Unreadable
 from honed_adapt.process.questions import Explain, Explained, Question, Reply, Suspect, Suspected
 from honed_adapt.process.round_words import Round as Round
 from honed_adapt.process.round_words import RoundEnded as RoundEnded
@@ -226,6 +226,7 @@ Message = (
     | Distrust
     | Deleted
     | Grown
+    | Unreadable
 )
 
 _NESTED: dict[type, dict[str, type]] = {
@@ -240,7 +241,7 @@ _TYPES: dict[str, type] = {
     for kind in (
         Hello, Models, Wake, Load, Revision, Candidate, Integers, Verdict,
         Train, RoundProgress, VectorsReady, RoundEnded, Explain, Suspect, Explained, Suspected,
-        Distrust, Deleted, Grown,
+        Distrust, Deleted, Grown, Unreadable,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import structlog
 
 from honed_adapt.head import HeadError
 from honed_adapt.process import messages, wire
-from honed_adapt.process.findings import Deleted, Distrust, Grown
+from honed_adapt.process.findings import Deleted, Distrust, Grown, Unreadable
 from honed_adapt.process.questions import Explained, Suspected
 from honed_adapt.storage.errors import StoreError
 from honed_proto.v1 import models_pb2 as pb
@@ -143,6 +143,8 @@ class AdaptLink:
                 self.tell(message)
             case Distrust() | Deleted() | Grown():
                 await take_finding(self._catalogue, message)
+            case Unreadable():
+                self._lifecycle.catching_up.hear(message)
             case Explained() | Suspected():
                 self.questions.settle(message)
             case messages.Integers():

@@ -277,7 +277,7 @@ class Catalogue:
                     recipe=entry.recipe,
                     false_alarms=policy.out_of_scope_false_alarms,
                     coverage=policy.coverage,
-                    next_encoder="" if entry.row.paused or not entry.ahead else entry.ahead.digest,
+                    next_encoder="" if entry.row.paused or not entry.ahead else entry.ahead.wanted,
                 )
             )
         return messages.Models(tuple(states))

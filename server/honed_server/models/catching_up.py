@@ -15,6 +15,8 @@ from time import monotonic
 
 from honed_adapt.encoders.lineage import read_lineage
 from honed_adapt.process import messages
+from honed_adapt.process.findings import Unreadable
+from honed_server.edge.errors import NotReady
 from honed_server.models.ahead import Ahead
 from honed_server.models.catalogue import Catalogue, Entry
 
@@ -61,13 +63,19 @@ class CatchingUp:
     def want(self, entry: Entry, digest: str) -> Ahead | None:
         """Has a candidate over an encoder catch up; None while somebody waits for another one."""
         ahead = entry.ahead
-        if ahead is not None and ahead.digest == digest:
-            return ahead
-        if ahead is not None and ahead.holders:
-            return None
+        if ahead is not None and not ahead.fault:  # else the encoder may have been mended
+            if ahead.digest == digest:
+                return ahead
+            if ahead.holders:
+                return None
         entry.ahead = Ahead(digest)
         self._catalogue.tell_adapt(self._catalogue.models_message())
         return entry.ahead
+
+    def fault(self, entry: Entry, digest: str) -> str:
+        """Why a candidate over an encoder cannot catch up, as was found last; empty if it may."""
+        ahead = entry.ahead
+        return "" if ahead is None or ahead.digest != digest else ahead.fault
 
     def drop(self, entry: Entry) -> None:
         """Has nothing learned ahead any more, unless somebody waits for it."""
@@ -93,6 +101,9 @@ class CatchingUp:
             position: Log position up to which it has learned.
             deadline: On the monotonic clock.
             wanted: Whether to go on waiting.
+
+        Raises:
+            NotReady: The adapt process cannot read the encoder.
         """
         held: Ahead | None = None
         try:
@@ -107,6 +118,8 @@ class CatchingUp:
                     if held is not None:
                         held.holders += 1
                 await _offered(held, min(_LOOK_S, deadline - monotonic()))
+                if held is not None and held.fault:
+                    raise NotReady(f"it cannot catch up: {held.fault}", reason="ENCODER_DAMAGED")
             yield
         finally:
             if held is not None:
@@ -135,6 +148,17 @@ class CatchingUp:
         if first:
             self.on_caught_up(entry)
         return messages.Verdict(offer.model, offer.revision, "ahead", "it waits for its candidate")
+
+    def hear(self, found: Unreadable) -> None:
+        """Gives up on a candidate that cannot catch up, until it is wanted again."""
+        entry = self._catalogue.entries.get(found.model)
+        ahead = None if entry is None else entry.ahead
+        if entry is None or ahead is None or ahead.digest != found.encoder_digest:
+            return
+        ahead.fault = found.why
+        ahead.came.set()
+        self._catalogue.tell_adapt(self._catalogue.models_message())  # not to try it each time
+        self.on_caught_up(entry)
 
     def _expire(self, entry: Entry, held: Ahead) -> None:
         if entry.ahead is held and not held.holders:

@@ -107,6 +107,9 @@ class Candidates:
         ahead, digest, learned = self._lifecycle.catching_up, version.encoder_digest, None
         if await ahead.needed(entry, digest, version.log_position):
             learned = ahead.found(entry, digest)
+            if learned is None and (fault := ahead.fault(entry, digest)):
+                await self._end(entry, "refused", f"it cannot serve: {fault}", standing)
+                return
             if learned is None:  # the trial is looked at again when it has caught up
                 ahead.want(entry, digest)
                 return
