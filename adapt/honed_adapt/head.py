@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 MAX_FEATURES = 4_096
 """Most random Fourier features of a head: as many as a projection makes."""
 
+_OPEN_SET = ("slope", "offset", "gain")
+
 HeadFault = Literal[
     "shape", "dtype", "not_finite", "duplicate_label", "empty_label", "temperature", "features",
-    "threshold", "conformal",
+    "threshold", "conformal", "open_set",
 ]  # fmt: skip
 
 
@@ -56,6 +58,32 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OpenSet:
+    """How far a text lies from what was learned, as its vector x and its best label c tell.
+
+    With free energy E and temperature T of the head, the out-of-scope score is
+
+        energy * E / T + square * |x|^2 + x @ slope[c] + offset[c] - gain[c] * logit_c / T
+
+    which is what `honed_adapt.instant.apart` asks for, with all that does not depend on the text
+    worked out. It stands beside the head's layers: nothing that computes those needs it.
+
+    Attributes:
+        energy: see above; 0 or more.
+        square: see above; 0 or more.
+        slope: float32 (num_labels, hidden).
+        offset: float32 (num_labels,).
+        gain: float32 (num_labels,).
+    """
+
+    energy: float
+    square: float
+    slope: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    gain: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """A linear head: probability = softmax(logits / temperature), logits = z @ weight.T + bias.
 
@@ -70,10 +98,12 @@ class Head:
         bias: float32 (num_labels,).
         temperature: positive; divides the logits.
         features: what is read beside the vector; None for nothing.
-        threshold: energy, -temperature * logsumexp(logits / temperature), above which a text is
-            out of scope (Liu et al. 2020); None where that is not known.
+        threshold: out-of-scope score above which a text is out of scope; None where that is not
+            known.
         conformal: least probability, 0 to 1, of a label in a prediction set; None where there are
             no sets.
+        open_set: makes the out-of-scope score; without it that is the free energy,
+            -temperature * logsumexp(logits / temperature) (Liu et al. 2020).
     """
 
     labels: tuple[str, ...]
@@ -83,6 +113,7 @@ class Head:
     features: Features | None = None
     threshold: float | None = None
     conformal: float | None = None
+    open_set: OpenSet | None = None
 
     @classmethod
     def empty(cls, hidden: int) -> Head:
@@ -93,26 +124,44 @@ class Head:
     def of(
         cls,
         labels: tuple[str, ...],
-        weight: NDArray[np.float32],
-        bias: NDArray[np.float32],
+        arrays: Mapping[str, NDArray[np.float32]],
         settings: Mapping[str, Any],
     ) -> Head:
         """Put a head together again; `settings` as the method gives them, or fewer. Validate it.
 
         Raises:
+            KeyError: An array is missing.
             TypeError: The settings are none of a head.
+            ValueError: There are more arrays than a head with these settings has.
         """
-        features = settings.get("features")
+        rest = dict(arrays)
+        weight, bias = rest.pop("weight"), rest.pop("bias")
+        features, part = settings.get("features"), settings.get("open_set")
         behind = None if features is None else Features(**features)
-        return cls(labels, weight, bias, **{**settings, "features": behind})
+        strange = None
+        if part is not None:
+            slope, offset, gain = (rest.pop(name) for name in _OPEN_SET)
+            strange = OpenSet(**part, slope=slope, offset=offset, gain=gain)
+        if rest:
+            raise ValueError(f"a head has no array {min(rest)!r}")
+        made = {**settings, "features": behind, "open_set": strange}
+        return cls(labels, weight, bias, **made)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """All its arrays by name."""
+        part = self.open_set
+        behind = {} if part is None else {name: getattr(part, name) for name in _OPEN_SET}
+        return {"weight": self.weight, "bias": self.bias, **behind}
 
     def settings(self) -> dict[str, Any]:
         """All that is neither labels nor array, as JSON keeps it."""
+        part = self.open_set
         return {
             "temperature": self.temperature,
             "features": None if self.features is None else asdict(self.features),
             "threshold": self.threshold,
             "conformal": self.conformal,
+            "open_set": None if part is None else {"energy": part.energy, "square": part.square},
         }
 
     @property
@@ -136,10 +185,9 @@ class Head:
         if hidden < 1:
             raise HeadError("shape", f"vectors have length {hidden}")
         width = hidden + (self.features.count if self.features else 0)
-        for name, array, shape in (
-            ("weight", self.weight, (self.num_labels, width)),
-            ("bias", self.bias, (self.num_labels,)),
-        ):
+        shapes = {"weight": (self.num_labels, width), "slope": (self.num_labels, hidden)}
+        for name, array in self.arrays().items():
+            shape = shapes.get(name, (self.num_labels,))
             if array.shape != shape:
                 raise HeadError("shape", f"{name} has shape {array.shape}, expected {shape}")
             if array.dtype != np.float32:
@@ -165,6 +213,10 @@ class Head:
             if not (isinstance(seed, int) and 0 <= seed < 2**63):
                 raise HeadError("features", f"seed is {seed}, expected 0 to 2^63 - 1")
         if self.threshold is not None and not math.isfinite(self.threshold):
-            raise HeadError("threshold", f"threshold is {self.threshold}, expected a finite energy")
+            raise HeadError("threshold", f"threshold is {self.threshold}, expected a finite score")
         if self.conformal is not None and not 0 <= self.conformal <= 1:
             raise HeadError("conformal", f"conformal is {self.conformal}, expected 0 to 1")
+        if self.open_set is not None:
+            for number in (self.open_set.energy, self.open_set.square):
+                if not (math.isfinite(number) and number >= 0):
+                    raise HeadError("open_set", f"its open set has {number}, expected 0 or more")

@@ -8,12 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from honed_adapt.head import Features, Head, HeadError
+from honed_adapt.head import Features, Head, HeadError, OpenSet
 
 HIDDEN, COUNT = 3, 4
 GOOD = Head(("a", "b"), np.ones((2, HIDDEN), np.float32), np.zeros(2, np.float32), 2.0)
 WIDE = replace(
     GOOD, weight=np.ones((2, HIDDEN + COUNT), np.float32), features=Features(COUNT, 0.5, 7)
+)
+
+OPEN = OpenSet(
+    0.5, 2.0, np.ones((2, HIDDEN), np.float32), np.zeros(2, np.float32), np.ones(2, np.float32)
 )
 
 
@@ -37,9 +41,21 @@ def test_a_head_with_features_reads_vectors_of_the_same_length() -> None:
 
 def test_settings_put_a_head_together_again() -> None:
     head = replace(WIDE, threshold=-2.5, conformal=0.1)
-    again = Head.of(head.labels, head.weight, head.bias, json.loads(json.dumps(head.settings())))
+    again = Head.of(head.labels, head.arrays(), json.loads(json.dumps(head.settings())))
     assert (again.features, again.settings()) == (WIDE.features, head.settings())
-    assert Head.of(GOOD.labels, GOOD.weight, GOOD.bias, {}).features is None
+    assert Head.of(GOOD.labels, GOOD.arrays(), {}).features is None
+
+
+def test_an_open_set_comes_back_with_its_arrays() -> None:
+    head = replace(WIDE, open_set=OPEN)
+    head.validate(HIDDEN)
+    again = Head.of(head.labels, head.arrays(), json.loads(json.dumps(head.settings())))
+    assert again.arrays().keys() == {"weight", "bias", "slope", "offset", "gain"}
+    assert again.settings()["open_set"] == {"energy": 0.5, "square": 2.0}
+    with pytest.raises(KeyError):
+        Head.of(head.labels, GOOD.arrays(), head.settings())
+    with pytest.raises(ValueError, match="no array"):
+        Head.of(head.labels, head.arrays(), GOOD.settings())
 
 
 @pytest.mark.parametrize(
@@ -68,6 +84,12 @@ def test_settings_put_a_head_together_again() -> None:
         ("features", replace(WIDE, features=Features(COUNT, float("nan"), 7))),
         ("features", replace(WIDE, features=Features(COUNT, 0.5, -1))),
         ("threshold", replace(GOOD, threshold=float("inf"))),
+        ("shape", replace(WIDE, open_set=replace(OPEN, slope=WIDE.weight))),
+        ("shape", replace(GOOD, open_set=replace(OPEN, gain=OPEN.gain[:1]))),
+        ("dtype", replace(GOOD, open_set=replace(OPEN, offset=np.zeros(2)))),
+        ("not_finite", replace(GOOD, open_set=replace(OPEN, slope=OPEN.slope * np.inf))),
+        ("open_set", replace(GOOD, open_set=replace(OPEN, energy=float("nan")))),
+        ("open_set", replace(GOOD, open_set=replace(OPEN, square=-1.0))),
         ("conformal", replace(GOOD, conformal=1.5)),
         ("conformal", replace(GOOD, conformal=float("nan"))),
     ],

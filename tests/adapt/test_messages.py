@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from honed_adapt.head import Features, Head
+from honed_adapt.head import Features, Head, OpenSet
 from honed_adapt.process import wire
 from honed_adapt.process.messages import Candidate, decode, encode
 
@@ -16,6 +16,7 @@ PLAIN = Head(("a", "b"), np.eye(2, 7, dtype=np.float32), np.ones(2, np.float32),
 HEADS = [
     PLAIN,
     replace(PLAIN, features=Features(4, 0.85, 20_161), threshold=-1.25, conformal=0.03),
+    replace(PLAIN, open_set=OpenSet(0.03, 1.0, PLAIN.weight, PLAIN.bias, -PLAIN.bias)),
     Head.empty(3),
 ]
 
@@ -35,8 +36,9 @@ def test_a_head_arrives_as_it_was_sent(head: Head) -> None:
     assert isinstance(got, Candidate)
     assert (got.head.labels, got.head.settings()) == (head.labels, head.settings())
     assert got.head.features == head.features
-    np.testing.assert_array_equal(got.head.weight, head.weight)
-    np.testing.assert_array_equal(got.head.bias, head.bias)
+    assert got.head.arrays().keys() == head.arrays().keys()
+    for name, array in head.arrays().items():
+        np.testing.assert_array_equal(got.head.arrays()[name], array)
     assert got.metrics == {"f1": 0.5}
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from honed_adapt.head import Features, Head, HeadError
+from honed_adapt.head import Features, Head, HeadError, OpenSet
 from honed_adapt.storage.versions import (
     Manifest,
     VersionDamaged,
@@ -68,8 +68,10 @@ def same(left: Head, right: Head) -> bool:
     return (
         left.labels == right.labels
         and left.settings() == right.settings()
-        and left.weight.tobytes() == right.weight.tobytes()
-        and left.bias.tobytes() == right.bias.tobytes()
+        and left.arrays().keys() == right.arrays().keys()
+        and all(
+            of.tobytes() == right.arrays()[name].tobytes() for name, of in left.arrays().items()
+        )
     )
 
 
@@ -105,7 +107,10 @@ def test_a_version_is_read_as_it_was_written(tmp_path: Path, written: Written) -
 def test_features_and_limits_come_back(tmp_path: Path) -> None:
     weight = np.random.default_rng(1).standard_normal((3, HIDDEN + 5)).astype(np.float32)
     features = Features(5, 0.7, 3)
-    head = replace(HEAD, weight=weight, features=features, threshold=-1.25, conformal=0.05)
+    part = OpenSet(0.03, 1.0, weight[:, :HIDDEN], weight[:, 0], weight[:, 1])
+    head = replace(
+        HEAD, weight=weight, features=features, threshold=-1.25, conformal=0.05, open_set=part
+    )
     write(tmp_path, MANIFEST, head)
     manifest, again = load(tmp_path)
     assert same(again, head)
@@ -122,6 +127,15 @@ def test_a_version_of_the_first_format_is_read(tmp_path: Path, written: Written)
     assert same(load(tmp_path)[1], HEAD)
 
 
+def test_a_version_of_the_second_format_has_no_open_set(tmp_path: Path, written: Written) -> None:
+    def older(values: dict[str, Any]) -> None:
+        values["format"] = 2
+        del values["head"]["open_set"]
+
+    edit_manifest(written.path, older)
+    assert same(load(tmp_path)[1], HEAD)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -131,6 +145,7 @@ def test_a_version_of_the_first_format_is_read(tmp_path: Path, written: Written)
         {"features": {"count": -1, "width": 0.7, "seed": 3}},
         {"features": {"count": "5", "width": 0.7, "seed": 3}},
         {"features": 5},
+        {"open_set": {"energy": 0.03, "square": 1.0}},  # which has arrays
         {"threshold": "low"},
         {"threshold": float("inf")},
         {"conformal": 2},
@@ -342,7 +357,7 @@ def test_files_that_do_not_decode_are_refused(
     "changes",
     [
         {"format": 1},  # which has one field less
-        {"format": 3},
+        {"format": 4},
         {"head": []},
         {"format": "1"},
         {"model": "other"},

@@ -125,7 +125,8 @@ def constant(head: Head) -> Head:
 
 def forgetful(head: Head) -> Head:
     """Does not know the last label."""
-    return replace(head, labels=head.labels[:-1], weight=head.weight[:-1], bias=head.bias[:-1])
+    fewer = {name: array[:-1] for name, array in head.arrays().items()}
+    return Head.of(head.labels[:-1], fewer, head.settings())
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def encode(message: Message) -> bytes:
         if isinstance(value, Head):
             header["labels"] = list(value.labels)
             header["settings"] = value.settings()
-            arrays = {"weight": value.weight, "bias": value.bias}
+            arrays.update(value.arrays())
         elif isinstance(value, np.ndarray):
             arrays[item.name] = value
         elif isinstance(value, tuple):
@@ -277,10 +277,9 @@ def decode(frame: wire.Frame) -> Message:
         for name, part in _NESTED.get(kind, {}).items():
             header[name] = tuple(part(**entry) for entry in header[name])
         if "head" in {item.name for item in fields(kind)}:
-            weight = np.asarray(arrays["weight"], np.float32)
-            bias = np.asarray(arrays["bias"], np.float32)
+            parts = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
             labels = tuple(header.pop("labels"))
-            header["head"] = Head.of(labels, weight, bias, header.pop("settings"))
+            header["head"] = Head.of(labels, parts, header.pop("settings"))
         elif kind is Explain:
             header["vector"] = np.asarray(arrays["vector"], np.float32)
         message: Message = kind(**header)

@@ -23,10 +23,10 @@ from safetensors.numpy import load, save
 
 from honed_adapt.head import Head, HeadError
 
-FORMAT = 2
+FORMAT = 3
 _WITHOUT_HEAD = 1  # the format before the manifest said more of the head; read as well
+_WITHOUT_OPEN_SET = 2  # that before heads could have an open set; read as well
 _HEAD, _LABELS, _MANIFEST = "head.safetensors", "labels.json", "manifest.json"
-_TENSORS = ("weight", "bias", "temperature")
 _ASIDE = ".writing-"
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -173,8 +173,7 @@ def sweep(root: Path) -> None:
 
 def _write_files(aside: Path, manifest: Manifest, head: Head) -> str:
     tensors: dict[str, NDArray[Any]] = {
-        "weight": np.ascontiguousarray(head.weight, np.float32),
-        "bias": np.ascontiguousarray(head.bias, np.float32),
+        **{name: np.ascontiguousarray(of, np.float32) for name, of in head.arrays().items()},
         "temperature": np.array([head.temperature], np.float64),
     }
     contents = {_HEAD: save(tensors), _LABELS: json.dumps(list(head.labels)).encode()}
@@ -214,7 +213,7 @@ def _manifest(path: Path, raw: bytes) -> Manifest:
         values = json.loads(raw)
         if values["format"] == _WITHOUT_HEAD and "head" not in values:
             values["head"] = {}
-        elif values["format"] != FORMAT:
+        elif values["format"] not in (_WITHOUT_OPEN_SET, FORMAT):
             raise VersionForeign(
                 f"{path / _MANIFEST} has format {values['format']!r}, this server reads {FORMAT}"
             )
@@ -250,10 +249,10 @@ def _head(path: Path, contents: Mapping[str, bytes], settings: Mapping[str, Any]
     labels = _labels(path, contents[_LABELS])
     try:
         tensors = load(contents[_HEAD])
-        weight, bias, temperature = (tensors.pop(name) for name in _TENSORS)
-        if tensors or temperature.shape != (1,) or temperature.dtype != np.float64:
-            raise ValueError("its tensors are not weight, bias and one temperature")
-        head = Head.of(labels, weight, bias, {**settings, "temperature": float(temperature[0])})
+        temperature = tensors.pop("temperature")
+        if temperature.shape != (1,) or temperature.dtype != np.float64:
+            raise ValueError("it has not one temperature")
+        head = Head.of(labels, tensors, {**settings, "temperature": float(temperature[0])})
         head.validate(head.hidden)
     except (SafetensorError, ValueError, TypeError, KeyError, IndexError) as error:
         problem = str(error) if isinstance(error, HeadError) else repr(error)
