@@ -9,7 +9,8 @@ from honed_adapt.insight import conformal, open_set
 from honed_adapt.insight.promises import Promises, Wanted
 from honed_adapt.insight.scores import UNKNOWN, Share, calibration, energies, softmax
 from honed_adapt.instant.lane import Lane, Row
-from honed_adapt.scoring import logits_of
+from honed_adapt.scoring import logits_of, weights_of
+from honed_kernels.head import grouped_head
 
 HIDDEN = 16
 
@@ -65,6 +66,13 @@ def test_the_interval_of_a_share_is_wilsons(right, total, low, high) -> None:
     assert Share(right, total).interval == pytest.approx((low, high), abs=1e-3)
 
 
+def strangeness(head, vectors):
+    """The out-of-scope scores that an engine serves."""
+    which = np.zeros(len(vectors), np.int64)
+    output = grouped_head(vectors, which, [weights_of(head)])
+    return np.array(open_set.of_batch([head], which, output, vectors))
+
+
 def test_energies_are_those_of_the_kernels() -> None:
     lane = taught(250)
     vectors = np.stack([row.vector for row in rows(50, seed=5)])
@@ -80,27 +88,115 @@ def test_known_texts_are_called_strange_as_rarely_as_wanted(count: int) -> None:
     head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
     assert head.threshold is not None
     known = np.stack([row.vector for row in rows(2_000, seed=7)])
-    free = energies(logits_of(head, known), head.temperature)
-    assert (free > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
+    scores = strangeness(head, known)
+    assert (scores > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
     strange = np.random.default_rng(1).standard_normal((500, HIDDEN)).astype(np.float32)
     strange /= np.linalg.norm(strange, axis=1, keepdims=True)
-    unknown = energies(logits_of(head, strange), head.temperature)
+    unknown = strangeness(head, strange)
     assert (unknown > head.threshold).mean() > 0.3
-    assert open_set.auroc(free, unknown) > 0.75
+    assert open_set.auroc(scores, unknown) > 0.75
 
 
 @pytest.mark.parametrize("audited", [False, True])
 def test_beside_an_own_head_known_texts_are_called_strange_as_rarely(audited: bool) -> None:
-    base = taught(8).head  # poor, so that what is learned counts
+    # Poor, so that what is learned counts; own heads know no means.
+    base = replace(taught(8).head, open_set=None)
     lane = Lane(HIDDEN, base=base)
     lane.apply([replace(row, votes=audited) for row in rows(250, seed=3)])
     assert (lane.weighing.weight > 0) == audited
     head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
     assert head.threshold is not None
     known = np.stack([row.vector for row in rows(2_000, seed=7)])
-    free = energies(logits_of(head, known), head.temperature)
-    assert (free > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
+    scores = strangeness(head, known)
+    assert (scores > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
     assert head.conformal is not None
+    assert head.open_set is None
+
+
+@pytest.mark.parametrize("count", [20, 120])
+def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None:
+    """Without and with a regression, for a label in two parts, and for vectors of any length."""
+    of_all = [replace(row, vector=3 * row.vector) for row in rows(count)]
+    of_all[4] = replace(of_all[4], votes=False, shares=((of_all[4].label, 0.7), ("l9", 0.3)))
+    of_all[5] = replace(of_all[5], votes=False, label="l9")
+    of_all[6] = replace(of_all[6], votes=False, label="l9")
+    of_all[7] = replace(of_all[7], votes=False, shares=((of_all[7].label, 0.7), ("once", 0.3)))
+    lane = Lane(HIDDEN)
+    lane.rebuild(of_all)
+    assert (lane.recipe.features > 0) == (count == 120)
+    held_out = lane.held_out(of_all)
+    assert len(held_out.targets) == count
+    assert held_out.apart is not None
+    # A label that would not exist is as far as no rows are, and nothing speaks for it.
+    assert held_out.apart[7, lane.labels.index("once")] == pytest.approx(1)
+    for at in (0, 4, 11):
+        without = lane.fresh()
+        without.rebuild([row for row in of_all if row is not of_all[at]], lane.recipe)
+        head = without.head
+        order = [lane.labels.index(label) for label in head.labels]
+        vector = of_all[at].vector[None]
+        for place, label in enumerate(order):
+            found = held_out.apart[at, label]
+            logit = logits_of(head, vector)[0, place]
+            assert head.open_set is not None
+            apart = replace(head, open_set=replace(head.open_set, energy=0.0))
+            free = energies(logits_of(head, vector), head.temperature)
+            odds = np.exp((logit + free) / head.temperature)
+            score = open_set.scores(apart, vector, np.array([place]), odds, free)
+            assert score[0] == pytest.approx(found, abs=2e-5)
+
+
+def test_free_energy_counts_in_held_out_scores_as_in_served_ones() -> None:
+    lane = taught(250)
+    head, held_out = lane.head, lane.sampled
+    assert head.open_set is not None
+    assert held_out is not None
+    assert held_out.apart is not None
+    plain = replace(held_out, apart=0 * held_out.apart)
+    expected = head.open_set.energy * energies(held_out.logits)
+    assert open_set.held_out_scores(head, plain) == pytest.approx(expected)
+    vectors = np.stack([row.vector for row in rows(9, seed=5)])
+    without = replace(head, open_set=replace(head.open_set, energy=0.0))
+    more = strangeness(head, vectors) - strangeness(without, vectors)
+    free = energies(logits_of(head, vectors), head.temperature) / head.temperature
+    assert more == pytest.approx(head.open_set.energy * free, abs=1e-5)
+
+
+def test_each_text_of_a_batch_is_scored_by_the_head_that_answered_it() -> None:
+    own = replace(taught(20).head, open_set=None)  # scored by its energy
+    heads, vectors = [taught(250).head, own], np.stack([row.vector for row in rows(9, seed=5)])
+    which = np.arange(9) % 2
+    output = grouped_head(vectors, which, [weights_of(head) for head in heads])
+    found = np.array(open_set.of_batch(heads, which, output, vectors))
+    for at, head in enumerate(heads):
+        alone = strangeness(head, vectors[which == at])
+        np.testing.assert_allclose(found[which == at], alone, rtol=1e-6)
+    np.testing.assert_array_equal(found[which == 1], output.energy[which == 1])
+
+
+def test_scores_of_a_lane_that_forgot_are_those_of_one_that_never_knew() -> None:
+    lane, wanted = Lane(HIDDEN), Wanted(false_alarms=0.1)
+    lane.apply(rows(120))
+    _ = lane.head
+    lane.remove(range(1, 31))
+    fresh = lane.fresh()
+    fresh.rebuild(lane.in_effect, lane.recipe, lane.votes)
+    one, other = (Promises().add(of.head, of.sampled, wanted) for of in (lane, fresh))
+    assert one.threshold == pytest.approx(other.threshold, abs=1e-9)
+    for name, array in one.arrays().items():
+        np.testing.assert_allclose(array, other.arrays()[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "labels"), [(1, 1), (2, 1), (2, 2), (30, 1), (70, 1)])
+def test_the_first_labels_already_tell_what_is_far(count: int, labels: int) -> None:
+    lane = Lane(HIDDEN)
+    lane.apply(rows(count, labels=labels))
+    head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
+    near, far = rows(20, seed=5, labels=labels), -lane.in_effect[0].vector[None]
+    scores = strangeness(head, np.stack([row.vector for row in near]))
+    assert np.isfinite(scores).all()
+    assert strangeness(head, far)[0] > scores.max()
+    assert head.threshold is None or strangeness(head, far)[0] > head.threshold
 
 
 def test_auroc_counts_ties_half() -> None:

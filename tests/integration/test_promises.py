@@ -3,7 +3,7 @@
 from itertools import count
 
 import pytest
-from journeys import ask_until, examples, items, taught
+from journeys import ask_until, examples, items, serving, taught
 
 from honed import _rpcs
 from honed_proto.v1 import inference_pb2
@@ -29,6 +29,26 @@ def test_strange_texts_are_out_of_scope_once_there_are_labels_to_say_so(client, 
     assert min(one.out_of_scope_score for one in others) > max(
         one.out_of_scope_score for one in known if not one.out_of_scope
     )
+
+
+def test_scores_are_the_same_after_a_restart_and_over_a_version(tmp_path):
+    """By the stored head at first, and by the lane that is built anew once it learns again."""
+    texts = ["la la la", "sing me a song about the sea", *(text for text, _ in examples(slice(2)))]
+    with serving(tmp_path / "h") as server, server.client() as client:
+        taught(client, "m", examples(slice(8)))
+        before = predicted(client, "m", *texts)
+        assert server.stop() == 0
+    with serving(tmp_path / "h") as server, server.client() as client:
+        again = predicted(client, "m", *texts)
+        ack = client.submit(model="m", text="is it lost", label="track", wait=True)
+        client.delete("m", [ack.feedback_id], requested_by="test")
+        anew = predicted(client, "m", *texts)
+        assert server.stop() == 0
+    for after in (again, anew):
+        assert [one.out_of_scope for one in after] == [one.out_of_scope for one in before]
+        scores = [one.out_of_scope_score for one in after]
+        assert scores == pytest.approx([one.out_of_scope_score for one in before], abs=1e-3)
+    assert [one.out_of_scope for one in before[:2]] == [True, True]
 
 
 def test_sets_hold_the_best_label_and_more_where_the_model_is_unsure(client, name):

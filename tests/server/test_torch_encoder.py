@@ -22,6 +22,9 @@ from honed_adapt.encoders.store import (
     import_encoder,
     open_encoder,
 )
+from honed_adapt.insight import open_set
+from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.scoring import weights_of
 from honed_kernels.fourier import GRID, Fourier, Projection
 from honed_kernels.head import HeadNotFinite, HeadWeights
 from honed_server.encoders.cuda.device import torch_device
@@ -218,6 +221,27 @@ def test_heads_with_features_answer_on_the_device(
         np.testing.assert_allclose(
             got.probabilities[row], want.probabilities[row], rtol=0, atol=1e-3
         )
+
+
+def test_out_of_scope_scores_are_those_of_the_cpu_engine(
+    small: EncoderFiles, graphs: Counted, texts: Rows
+) -> None:
+    lane, theirs = Lane(small.hidden), OnnxEncoder(small)
+    vectors = theirs.encode(texts[:80])
+    lane.apply(
+        [
+            Row(at, bytes([at]), f"l{at % 3}", "", 1.0, vector)
+            for at, vector in enumerate(vectors, 1)
+        ]
+    )
+    head, weights = lane.head, [weights_of(lane.head)]
+    assert head.open_set is not None
+    found = []
+    for encoder in (TorchEncoder(small, [graphs], MOST_TOKENS), theirs):
+        which = np.zeros(len(texts), np.int64)
+        output, seen = encoder.answer(texts, weights, which, top_k=[1] * len(texts))
+        found.append(open_set.of_batch([head], which, output, seen))
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-3)
 
 
 def test_a_head_that_overflows_is_named(

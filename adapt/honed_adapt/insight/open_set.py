@@ -1,16 +1,23 @@
-"""Which texts look like nothing that was learned: the threshold of the out-of-scope score.
+"""Which texts look like nothing that was learned: the out-of-scope score and its threshold.
 
-It stands behind calibration. The score is the free energy of the head's logits (Liu et al. 2020):
-high where no label speaks for the text. The threshold is a quantile of the energies that known
-texts have under heads that had not seen them, so that a stated share of known texts lies above it.
-Pure; float64.
+It stands behind calibration. What the score is of is in `honed_adapt.instant.apart`; a head without
+an open set has the free energy of its logits (Liu et al. 2020), which is high where no label speaks
+for the text. The threshold is a quantile of the scores that known texts have under heads that had
+not seen them, so that a stated share of known texts lies above it. Pure.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from honed_adapt.head import Head
+from honed_adapt.insight.scores import energies
+from honed_adapt.instant.calibration import HeldOut
 from honed_adapt.instant.discriminant import Floats
+from honed_kernels.head import HeadOutput
 
 FALSE_ALARMS = 0.05
 """Share of known texts that may be called out of scope, where no policy says so."""
@@ -18,23 +25,91 @@ FALSE_ALARMS = 0.05
 _LEAST_ALARMS = 2.0  # rows beyond the threshold that it must have been seen to exceed
 
 
-def threshold(
-    energies: Floats, weights: Floats | None = None, false_alarms: float = FALSE_ALARMS
-) -> float | None:
-    """Return the energy above which a text is out of scope; None with too few rows to say.
+def scores(
+    head: Head,
+    vectors: NDArray[np.float32],
+    best: NDArray[np.int64],
+    probability: NDArray[np.float32],
+    energy: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return the out-of-scope scores of texts that a head has answered, (rows,).
 
     Args:
-        energies: of held-out rows, (rows,).
+        head: knows labels.
+        vectors: of the texts, float32 (rows, hidden).
+        best: index of each text's best label, (rows,).
+        probability: of that label, (rows,).
+        energy: free energy of each text, (rows,).
+    """
+    part = head.open_set
+    if part is None:
+        return energy
+    over = energy / np.float32(head.temperature)
+    logit = np.log(probability) - over
+    leaning = vectors * np.float32(part.square) + part.slope[best]
+    near = np.einsum("rh,rh->r", vectors, leaning)
+    found: NDArray[np.float32] = near + part.offset[best] - part.gain[best] * logit
+    return found + np.float32(part.energy) * over
+
+
+def of_batch(
+    heads: Sequence[Head],
+    head_id: NDArray[np.int64],
+    output: HeadOutput,
+    vectors: NDArray[np.float32],
+) -> list[float]:
+    """Return the score of each text of a batch, by the head that answered it.
+
+    Args:
+        heads: all that answered.
+        head_id: index of each text's among them, (rows,).
+        output: the answers.
+        vectors: of the texts, float32 (rows, hidden).
+    """
+    best = np.fromiter((of[0] for of in output.indices), np.int64, len(head_id))
+    odds = np.fromiter((of[0] for of in output.probabilities), np.float32, len(head_id))
+    found = np.empty(len(head_id), np.float32)
+    for at, head in enumerate(heads):
+        rows = np.flatnonzero(head_id == at)
+        found[rows] = scores(head, vectors[rows], best[rows], odds[rows], output.energy[rows])
+    strange: list[float] = found.tolist()
+    return strange
+
+
+def held_out_scores(head: Head, held_out: HeldOut) -> Floats:
+    """Return the same of rows under heads that had not learned them, (rows,).
+
+    Args:
+        head: what serves.
+        held_out: rows with logits over the temperature of such heads, on the same scale.
+    """
+    free = energies(held_out.logits)
+    if head.open_set is None:
+        plain: Floats = head.temperature * free
+        return plain
+    assert held_out.apart is not None, "rows of a head with an open set have distances"
+    best = held_out.logits.argmax(axis=1)
+    found: Floats = held_out.apart[np.arange(len(best)), best]
+    return head.open_set.energy * free + found
+
+
+def threshold(
+    scores: Floats, weights: Floats | None = None, false_alarms: float = FALSE_ALARMS
+) -> float | None:
+    """Return the score above which a text is out of scope; None with too few rows to say.
+
+    Args:
+        scores: of held-out rows, (rows,).
         weights: how much each row counts, (rows,); alike if None.
         false_alarms: share of rows that may lie above, in (0, 1).
     """
-    if len(energies) * false_alarms < _LEAST_ALARMS:
+    if len(scores) * false_alarms < _LEAST_ALARMS:
         return None
-    shares = np.ones(len(energies)) if weights is None else weights
-    order = np.argsort(energies)
+    shares = np.ones(len(scores)) if weights is None else weights
+    order = np.argsort(scores)
     passed = np.cumsum(shares[order]) / shares.sum()
     at = min(int(np.searchsorted(passed, 1 - false_alarms)), len(order) - 1)
-    return float(energies[order[at]])
+    return float(scores[order[at]])
 
 
 def auroc(known: Floats, strange: Floats) -> float:

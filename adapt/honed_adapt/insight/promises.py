@@ -15,7 +15,7 @@ import numpy as np
 
 from honed_adapt.head import Head
 from honed_adapt.insight import conformal, open_set
-from honed_adapt.insight.scores import UNKNOWN, calibration, energies, softmax
+from honed_adapt.insight.scores import UNKNOWN, calibration, softmax
 from honed_adapt.instant.calibration import HeldOut
 from honed_adapt.instant.present import Row, arrays
 from honed_adapt.scoring import logits_of
@@ -89,12 +89,12 @@ class Promises:
             return head
         odds = softmax(held_out.logits)
         self.calibration = calibration(odds, held_out.targets, held_out.weights)
-        free = head.temperature * energies(held_out.logits)
+        strange = open_set.held_out_scores(head, held_out)
         level = conformal.level(wanted.coverage, self.misses.values())
         own = odds[np.arange(len(odds)), held_out.targets]
         self._served = replace(
             head,
-            threshold=open_set.threshold(free, held_out.weights, wanted.false_alarms),
+            threshold=open_set.threshold(strange, held_out.weights, wanted.false_alarms),
             conformal=conformal.least_probability(own, level, wanted.coverage),
         )
         return self._served

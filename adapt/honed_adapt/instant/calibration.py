@@ -89,12 +89,15 @@ class HeldOut:
         targets: int64 (rows,).
         weights: float64 (rows,).
         shares: as in `Sample`.
+        apart: how far the rows lie from each label, as `apart.py` has it but for the energy,
+            float64 (rows, num_labels); None where that is not known.
     """
 
     logits: Floats
     targets: NDArray[np.int64]
     weights: Floats
     shares: Floats | None = None
+    apart: Floats | None = None
 
     @property
     def wanted(self) -> Floats:

@@ -172,7 +172,7 @@ class Experts(Mix):
         first = leave_one_out(self.solution, sample)
         scores = self._regression.scores(rows, self.labels, followed=True)
         kept = self.solution.classes.count[sample.targets] > 1
-        second = self._without(scores.of(kept), first)
+        second = self._balanced(self._without(scores.of(kept), first), first)
         self.recipe = replace(
             self.recipe,
             share=self._share(),

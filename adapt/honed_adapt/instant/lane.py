@@ -9,6 +9,7 @@ other history. So a lane built anew from the log is the same lane.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -251,5 +252,6 @@ class Lane(Taught):
             return Head.empty(self.hidden)
         learned = self._experts.logits()
         if self._beside is None:
-            return learned.raised(self.temperature * self._experts.prior).head(self.temperature)
+            head = learned.raised(self.temperature * self._experts.prior).head(self.temperature)
+            return replace(head, open_set=self._experts.open_set(self.temperature))
         return self._beside.head(learned.over(self.temperature))

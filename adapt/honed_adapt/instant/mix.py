@@ -7,10 +7,13 @@ of [x, phi(x)], and so is the mix: one head serves it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_adapt.head import OpenSet
+from honed_adapt.instant.apart import Regressed, distances_without, open_set
 from honed_adapt.instant.calibration import (
     HeldOut,
     Sample,
@@ -135,10 +138,30 @@ class Mix:
         held_out = sample.held_out(kept, np.zeros((int(kept.sum()), len(self.labels))))
         if first:
             held_out.logits[:] += first * leave_one_out(self.solution, sample).logits
+        apart = self._distances(sample.vectors[kept], held_out)
         if second and kept.any():
             scores = self._regression.scores(rows, self.labels, followed=followed)
-            held_out.logits[:] += second * self._without(scores.of(kept), held_out)
-        return held_out
+            values = self._without(scores.of(kept), held_out)
+            apart -= values
+            held_out.logits[:] += second * self._balanced(values, held_out)
+        return replace(held_out, apart=apart)
+
+    def open_set(self, temperature: float) -> OpenSet:
+        """What the out-of-scope score of a head reads that serves `logits`; there must be rows.
+
+        Args:
+            temperature: of the head, whose logits have the labels' log odds in them.
+        """
+        (first, second), regressed = self._factors(), None
+        if second:
+            solution = self.solution
+            rest = Logits(
+                self.labels,
+                first * solution.weight,
+                first * solution.bias + temperature * self.prior,
+            )
+            regressed = Regressed(rest, second * self._balance())
+        return open_set(self._present.sums, self.solution.classes, regressed, temperature)
 
     def moved(self, rows: Sequence[Row], vector: NDArray[np.float32]) -> Floats:
         """How much each row moves what `logits` says of a text, (rows, labels), up to a constant.
@@ -164,19 +187,31 @@ class Mix:
         np.add.at(of_rows, at, moved)
         return of_rows
 
+    def _distances(self, vectors: NDArray[np.float32], held_out: HeldOut) -> Floats:
+        """How far rows lie from each label's mean without them: (rows, labels)."""
+        hot = held_out.shares
+        if hot is None:
+            hot = np.zeros(held_out.logits.shape)
+            hot[np.arange(len(hot)), held_out.targets] = 1
+        parted = held_out.weights[:, None] * hot
+        sums, classes = self._present.sums, self.solution.classes
+        return distances_without(sums, classes, vectors.astype(np.float64), parted)
+
     def _without(self, scores: Scores, held_out: HeldOut) -> Floats:
-        """Balanced scores of rows that the regression had not learned: (rows, labels)."""
+        """Scores of rows that the regression had not learned: (rows, labels)."""
+        return scores.without(held_out.targets, held_out.weights, held_out.shares).values
+
+    def _balanced(self, values: Floats, held_out: HeldOut) -> Floats:
+        """The same, balanced by the labels' weights without the rows."""
         targets, weights = held_out.targets, held_out.weights
-        values = scores.without(targets, weights, held_out.shares).values
         if held_out.shares is not None:
             left = self.solution.classes.weight - weights[:, None] * held_out.shares
             return values * power(left, self.recipe.balance)
         own = (np.arange(len(targets)), targets)
         left = self.solution.classes.weight[targets] - weights
-        mine = values[own] * left**-self.recipe.balance
-        values *= self._balance()
-        values[own] = mine
-        return values
+        balanced = values * self._balance()
+        balanced[own] = values[own] * left**-self.recipe.balance
+        return balanced
 
     def _factors(self) -> tuple[float, float]:
         """What the discriminant's and the regression's logits are multiplied by in the mix."""

@@ -39,7 +39,8 @@ class Prediction:
         logits: If asked: logits of all labels in the order of `logit_labels`, else empty.
         logit_labels: If asked: all labels of the model, else empty.
         embedding: If asked: the vector of the text that the head reads, else empty.
-        out_of_scope_score: How little the text looks like anything learned; higher is stranger.
+        out_of_scope_score: How little the text looks like anything learned, by free energy and by
+            the distance from the texts of the best label; higher is stranger.
         out_of_scope: Whether that is above the model's threshold.
         prediction_set: If asked: labels that hold the right one with the coverage of the model's
             policy, likeliest first; empty while too little is known to promise any.

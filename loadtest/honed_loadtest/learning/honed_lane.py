@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from honed_adapt.insight import open_set
+from honed_adapt.insight.scores import energies, softmax
 from honed_adapt.instant.evidence import Logits
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.scoring import logits_of
@@ -57,14 +59,18 @@ class HonedLane:
         """Nothing is put off."""
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> Answers:
-        """Answers with the head that would serve; the score is the energy, with its sign turned."""
+        """Answers with the head that would serve; the score is its own, with the sign turned."""
         if self._lane is None or not self._lane.effective:
             return Answers.none(len(texts))
         head = self._lane.head
-        logits = logits_of(head, vectors) / head.temperature
-        top = logits.max(axis=1)
-        scores = head.temperature * (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
-        return Answers([head.labels[at] for at in logits.argmax(axis=1)], scores)
+        logits = logits_of(head, vectors)
+        best = logits.argmax(axis=1)
+        odds = softmax(logits, head.temperature)[np.arange(len(best)), best]
+        free = energies(logits, head.temperature)
+        strange = open_set.scores(
+            head, vectors, best, odds.astype(np.float32), free.astype(np.float32)
+        )
+        return Answers([head.labels[at] for at in best], -strange.astype(np.float64))
 
     def close(self) -> None:
         """Nothing to give back."""

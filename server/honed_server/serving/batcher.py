@@ -84,7 +84,7 @@ class Answer:
     truncated: bool
     queue_s: float
     compute_s: float
-    energy: float
+    out_of_scope_score: float
 
 
 Outcome = Answer | ServingError

@@ -13,6 +13,7 @@ from time import monotonic, thread_time
 import numpy as np
 import structlog
 
+from honed_adapt.insight import open_set
 from honed_server.edge.errors import DeadlinePassed, NotReady, Unavailable, UnknownModel
 from honed_server.serving.batcher import Answer, Batch, BatchQueue, Outcome, Row
 from honed_server.serving.canary import answering
@@ -109,8 +110,7 @@ def compute(batch: Batch, started: float) -> Delivery:
     """Answers a batch under its one table; the order of the delivery is free."""
     delivery: Delivery = [(row, _expired()) for row in batch.expired]
     delivery += [(row, _vanished(row)) for row in batch.unknown]
-    rows: list[Row] = []
-    generations: list[Generation] = []
+    rows, generations = list[Row](), list[Generation]()
     for row in batch.rows:
         generation = answering(batch.table, row.request.model, row.text)
         if generation and generation.head.labels:
@@ -128,10 +128,8 @@ def _retokenised(row: Row, tokenizer: Tokenizer) -> Row:
     """The row itself unless its model got another tokenizer after it was queued."""
     if row.tokenizer_digest == tokenizer.digest:
         return row
-    (tokens,) = tokenizer.tokenise([row.text])
-    return replace(
-        row, ids=tokens.ids, truncated=tokens.truncated, tokenizer_digest=tokenizer.digest
-    )
+    (new,) = tokenizer.tokenise([row.text])
+    return replace(row, ids=new.ids, truncated=new.truncated, tokenizer_digest=tokenizer.digest)
 
 
 def answers(
@@ -139,16 +137,18 @@ def answers(
 ) -> list[Answer]:
     """The answer of each row from its own head; one call of `score` for all."""
     unique = list({id(g): g for g in generations}.values())
-    number = {id(g): n for n, g in enumerate(unique)}
+    place = {id(g): n for n, g in enumerate(unique)}
+    head_id = np.array([place[id(g)] for g in generations])
     output, vectors = score(
         [row.ids for row in rows],
         [g.weights for g in unique],
-        np.fromiter((number[id(g)] for g in generations), np.int64, len(generations)),
+        head_id,
         top_k=[row.request.top_k for row in rows],
         logits=any(row.request.include_logits for row in rows),
         lone=lone,
     )
-    compute_s, energy = monotonic() - started, output.energy.tolist()
+    strange = open_set.of_batch([g.head for g in unique], head_id, output, vectors)
+    compute_s = monotonic() - started
     return [
         Answer(
             generation=generation,
@@ -161,7 +161,7 @@ def answers(
             truncated=row.truncated,
             queue_s=started - row.request.admitted,
             compute_s=compute_s,
-            energy=energy[i],
+            out_of_scope_score=strange[i],
         )
         for i, (row, generation) in enumerate(zip(rows, generations, strict=True))
     ]

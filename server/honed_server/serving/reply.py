@@ -45,9 +45,9 @@ def _fill(prediction: pb.Prediction, prediction_id: str, answer: Answer) -> None
     _set(prediction.compute_time, answer.compute_s)
     for label, probability in zip(answer.labels, answer.probabilities, strict=True):
         prediction.scores.add(label=label, probability=probability)
-    prediction.out_of_scope_score = answer.energy
+    prediction.out_of_scope_score = answer.out_of_scope_score
     threshold = generation.head.threshold
-    prediction.out_of_scope = threshold is not None and answer.energy > threshold
+    prediction.out_of_scope = threshold is not None and answer.out_of_scope_score > threshold
 
 
 def _add_extras(prediction: pb.Prediction, request: pb.PredictRequest, answer: Answer) -> None:

@@ -1,0 +1,92 @@
+"""How far a text lies from the label that it is answered with: what the out-of-scope score is of.
+
+It stands beside `mix.py`, whose answers it judges. A text is as strange as
+
+    0.03 E / T  +  |x - m_c|^2 / s^2  -  r_c
+
+with free energy E and temperature T of the head, x its vector, c its best label, m_c the mean of
+that label's rows, s^2 the mean squared length of all rows, and r_c what the regression says of c:
+about 1 where its rows explain the text, 0 far from them; 0 while there is no regression.
+
+The distance is Mahalanobis's (Lee et al. 2018) under a covariance that is a sphere: with the rows'
+own covariance it does worse the less that is shrunk. r_c is the mean of a Gaussian process for one
+class (Kemmler et al. 2013); it is what is left of the label's logit without the discriminant's
+part, so nothing is computed twice. Each term alone is the best on some data and poor on other
+(docs/measurements.md). All is made of sums over rows in effect, so forgetting stays exact. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from honed_adapt.head import OpenSet
+from honed_adapt.instant.discriminant import Classes, Floats, Sums
+from honed_adapt.instant.evidence import Logits
+
+ENERGY = 0.03
+"""What a nat of free energy counts: the other terms are about 1 between known and strange."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regressed:
+    """How the regression's scores r are found in logits: logit_c = rest_c(x) + gain_c r_c.
+
+    Attributes:
+        rest: what else is in the logits.
+        gain: positive, (labels,).
+    """
+
+    rest: Logits
+    gain: Floats
+
+
+def open_set(
+    sums: Sums, classes: Classes, regressed: Regressed | None, temperature: float
+) -> OpenSet:
+    """Return what makes the score of texts.
+
+    Args:
+        sums: of the rows.
+        classes: those of the head, in its order.
+        regressed: None where there is no regression in the logits.
+        temperature: of the head.
+    """
+    scale = mean_square(sums)
+    slope = -2 / scale * classes.mean
+    offset = np.einsum("ch,ch->c", classes.mean, classes.mean) / scale
+    gain: Floats = np.zeros(len(offset))
+    if regressed is not None:
+        slope += regressed.rest.weight / regressed.gain[:, None]
+        offset += regressed.rest.bias / regressed.gain
+        gain += temperature / regressed.gain
+    arrays = (of.astype(np.float32) for of in (slope, offset, gain))
+    return OpenSet(ENERGY, 1 / scale, *arrays)
+
+
+def distances_without(sums: Sums, classes: Classes, vectors: Floats, parted: Floats) -> Floats:
+    """Squared distances over s^2 of rows from the means that were without them: (rows, labels).
+
+    A class mean without row x is further from it by n / (n - w); s^2 is held fixed. A class that
+    is left without rows has the mean 0, as in `Sums.classes`.
+
+    Args:
+        sums: of all rows.
+        classes: the labels.
+        vectors: of the rows, float64 (rows, hidden).
+        parted: the weight of each row in each class, (rows, labels).
+    """
+    squares = np.einsum("rh,rh->r", vectors, vectors)[:, None]
+    means = np.einsum("ch,ch->c", classes.mean, classes.mean)
+    apart: Floats = np.maximum(squares - 2 * vectors @ classes.mean.T + means, 0)
+    alone = (parted > 0) & (classes.count == 1)
+    among = (parted > 0) & (classes.count > 1)
+    whole = np.broadcast_to(classes.weight, parted.shape)[among]
+    apart[among] *= (whole / (whole - parted[among])) ** 2
+    return np.where(alone, squares, apart) / mean_square(sums)
+
+
+def mean_square(sums: Sums) -> float:
+    """Mean squared length of the rows; 1 where all are 0."""
+    return float(np.trace(sums.scatter)) / sums.weight or 1.0
