@@ -209,3 +209,6 @@ def test_a_dated_file_is_measured_and_what_it_lacks_is_listed(small_encoder, tmp
     said = capsys.readouterr()
     assert f"not measured: mine [a]: {why} (line 14)\n" in said.err
     assert "mine [a]/first labels" in said.out
+    assert main(["--csv", str(path), "--quick", "--alone", "--output", str(tmp_path)]) == 0
+    alone = report.Document.read(tmp_path / "learning.json").results["runs"]
+    assert {run["name"] for run in alone} == {HONED}

@@ -28,7 +28,7 @@ from pathlib import Path
 from honed_loadtest import report
 from honed_loadtest.errors import BenchError
 from honed_loadtest.learning import material, rounds
-from honed_loadtest.learning.catalogue import DATED_FORMS, FILE_FORMS, STREAMS, Plan
+from honed_loadtest.learning.catalogue import DATED_FORMS, FILE_FORMS, HONED, STREAMS, Plan
 from honed_loadtest.learning.jobs import Job, by_worth, of_data
 from honed_loadtest.learning.measurement import Measurement
 from honed_loadtest.learning.plot import svg
@@ -46,11 +46,13 @@ def main(argv: Sequence[str]) -> int:
         render(options.output or _DOCS / "results", options.page)
         return 0
     plan = _plan(options)
-    whole = plan == Plan() and not options.streams and not options.csv
+    whole = plan == Plan() and not (options.streams or options.csv or options.alone)
     folder = options.output or (_DOCS / "results" if whole else _BUILD / "results")
     command = " ".join(["python -m honed_loadtest.learning", *argv])
     try:
         jobs = by_worth(_jobs(plan, options.streams, options.csv))
+        if options.alone:
+            jobs = [job for job in jobs if job.kind != "stream" or job.contestant == HONED]
         jobs, missing = prepared(jobs, plan, _BUILD)
         for where, who, why in missing:
             sys.stderr.write(f"not measured: {', '.join(filter(None, (where, who)))}: {why}\n")
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="jobs at a time: the cores"
     )
     parser.add_argument("--quick", action="store_true", help="only show that all of it runs")
+    parser.add_argument("--alone", action="store_true", help="Honed without the others")
     parser.add_argument(
         "--no-environments", action="store_true", help="leave out those with their own environment"
     )
