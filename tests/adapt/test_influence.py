@@ -120,6 +120,14 @@ def test_no_run_of_labels_gets_past_the_cap(log, others, weight):
     assert all(share_that_counts(log, name) > 0.98 for name in team)
 
 
+def test_where_heavy_labels_are_usual_the_cap_holds_too(log):
+    """A hundred of weight 10 weigh as much as the window, and are too few to cap anybody."""
+    for name in names(10) * 60:
+        submit(log, [name, "mallory"], 10.0)
+    assert counted(log, "mallory") < 2_000  # of 6,000; 1,000 before there were 200
+    assert all(share_that_counts(log, name) > 0.9 for name in names(10))
+
+
 def test_light_labels_fill_the_window_too():
     endless = repeat(("ann", 0.02, 0.0))
     assert Recent.of(endless, 0.0, CAP).rows == pytest.approx(10_000, abs=1)

@@ -32,7 +32,7 @@ class Cap:
 
     Attributes:
         share: most of the recent weight that one submitter may have, in (0, 1]; 1 caps nobody.
-        window: weight of the labels by named submitters that are recent.
+        window: weight of the labels by named submitters that are recent, `least_rows` at least.
         least_rows: labels that must be in the window.
         floor: share of a label, or of its weight below 1, that is left to those over the cap, above
             0 and below `NOTICED`: a label without any weight would be a name without evidence.
@@ -64,7 +64,9 @@ class Recent:
 
     @classmethod
     def of(cls, labels: Iterable[tuple[str, float, float]], now: float, cap: Cap) -> Recent:
-        """The newest labels of a model that together weigh `cap.window`.
+        """The newest labels of a model that together weigh `cap.window`, `cap.least_rows` at least.
+
+        However heavy they are: else nobody would be capped where a weight of 10 is usual.
 
         Args:
             labels: submitter, weight that counts and time of recording, Unix seconds, of those that
@@ -79,7 +81,7 @@ class Recent:
             weights[submitter] = weights.get(submitter, 0.0) + max(weight, _LEAST)
             found.rows += 1
             left -= max(weight, _LEAST)
-            if left <= 0:
+            if left <= 0 and found.rows >= cap.least_rows:
                 break
         return found
 
