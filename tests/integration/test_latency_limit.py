@@ -92,3 +92,21 @@ def test_the_length_is_that_of_what_is_asked(
     assert unasked["p99_tokens"] == 32  # nothing is known of its texts
     assert short["p99_tokens"] < 12
     assert long["p99_tokens"] == client.predict(name, LONG).num_tokens
+
+
+def test_settings_of_an_encoder_that_are_gone_refuse_an_offer_and_no_more(
+    server: RunningServer, client: Client, name: str, tmp_path: Path
+) -> None:
+    home = server.config.home
+    deep = import_encoder(save_encoder(tmp_path, num_hidden_layers=3), home)
+    offer = candidate(client, name, saved_head(home, name, 2))
+    config = home / "encoders" / client.get_model(name).encoder_digest / "config.json"
+    aside = config.rename(config.with_suffix(".aside"))
+    try:
+        with trainer(home) as door:
+            verdict = door.offer(replace(offer, encoder_digest=deep))
+            assert verdict.outcome == "refused"
+            assert "config.json" in verdict.reason
+            assert "config.json" not in door.offer(offer).reason  # the same encoder takes as long
+    finally:
+        aside.rename(config)

@@ -12,7 +12,9 @@ from checkpoints import save_encoder
 from harness import RunningServer, running
 from honed import Client, FeedbackItem, Prediction
 from honed_adapt.encoders.store import import_encoder
+from honed_adapt.gate.evidence import Latency
 from honed_adapt.process import messages
+from honed_server.trials.latency import Latencies
 
 CLASSES = ("card", "loan", "branch", "rate")
 LABELS = 1200
@@ -98,6 +100,27 @@ def test_a_fine_tuned_encoder_costs_no_more_than_the_one_that_serves_in_integers
         assert "times as long" not in verdict.reason
         (*_, (_, numbers)) = decisions(client, "m", "gate")
         assert numbers["p99_ratio"] < numbers["p99_ratio_limit"]
+
+
+def test_what_serves_in_float32_is_compared_with_integers_in_float32(
+    server: RunningServer, home: Path, tmp_path: Path
+) -> None:
+    """It may have no form in integers at all."""
+    other = import_encoder(save_encoder(tmp_path, num_hidden_layers=3), home)
+    with server.client() as client:
+        integers = client.get_model("m").encoder_digest
+        client.create_model("other", encoder_digest=other)
+        client.submit(model="other", text="card", label="card", wait=True)
+    head = saved_head(home, "m", 2)
+    catalogue = server.server.catalogue
+
+    async def compared() -> Latency | None:
+        loaded = await catalogue.encoder("m", integers)
+        assert loaded.encoder.precision == "int8"
+        compare = Latencies(catalogue, server.server.predictions).compare
+        return await compare(catalogue.entry("other"), head, loaded)
+
+    assert server.run(compared()).ratio > 0
 
 
 def test_models_in_both_precisions_answer_at_the_same_time(server: RunningServer) -> None:

@@ -11,11 +11,13 @@ from functools import partial
 
 import numpy as np
 
+from honed_adapt.encoders.checkpoint import EncoderUnsupported
 from honed_adapt.encoders.store import architecture_of
 from honed_adapt.gate.evidence import Latency
 from honed_adapt.head import Head
 from honed_adapt.scoring import weights_of
 from honed_kernels.head import HeadNotFinite
+from honed_server.edge.errors import NotReady
 from honed_server.models.catalogue import Catalogue, Entry
 from honed_server.serving.generations import Encoder, LoadedEncoder
 from honed_server.serving.predictions import PredictionLog
@@ -50,6 +52,9 @@ class Latencies:
 
         Returns:
             None where one side cannot answer: it has no labels, or its logits are not finite.
+
+        Raises:
+            NotReady: An encoder's files are damaged.
         """
         c, name = self._catalogue, entry.row.name
         serving = c.serving(name)
@@ -62,7 +67,8 @@ class Latencies:
             await c.pool.beside(partial(_long, one.tokenizer), texts)
             for one in (serving.loaded, loaded)
         ]
-        sides = (before, serving.weights, old), (after, weights_of(head), new)
+        weights = await asyncio.to_thread(weights_of, head)  # its projection may have to be made
+        sides = (before, serving.weights, old), (after, weights, new)
         try:
             return Latency(new, *await c.pool.least_to_answer(sides))
         except HeadNotFinite:
@@ -78,15 +84,28 @@ class Latencies:
 
         Every encoder begins in float32, so what has proven itself in integers would look faster
         than any that could follow it.
+
+        Raises:
+            NotReady: An encoder's files are damaged.
         """
-        c, digest = self._catalogue, old.encoder.digest
-        digests = digest, new.encoder.digest
-        before, after = [await asyncio.to_thread(architecture_of, c.home, one) for one in digests]
-        if before == after:
-            return old.encoder, old.encoder
-        if old.encoder.precision != new.encoder.precision:
-            old = await c.pool.get(digest, new.encoder.precision)
-        return old.encoder, new.encoder
+        first, second = old.encoder, new.encoder
+        if first.digest == second.digest or await self._same_shape(first.digest, second.digest):
+            return first, first
+        if first.precision != second.precision:
+            get = self._catalogue.pool.get
+            first, second = [
+                one if one.precision == "fp32" else (await get(one.digest)).encoder
+                for one in (first, second)
+            ]
+        return first, second
+
+    async def _same_shape(self, *digests: str) -> bool:
+        home = self._catalogue.home
+        try:
+            first, second = [await asyncio.to_thread(architecture_of, home, d) for d in digests]
+        except EncoderUnsupported as error:
+            raise NotReady(str(error), reason="ENCODER_DAMAGED") from error
+        return first == second
 
 
 def _long(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
