@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from journeys import ask_until, candidate, decisions, saved_head, taught, trainer
+from journeys import ask_until, candidate, decisions, saved_head, taught, teach, trainer
 
 from checkpoints import save_encoder
 from harness import RunningServer, running
 from honed import Client, Policy
+from honed_adapt.encoders.lineage import Lineage, write_lineage
 from honed_adapt.encoders.store import import_encoder
 from honed_adapt.head import Head
 
@@ -50,6 +51,16 @@ def asked(server: RunningServer, client: Client, name: str, texts: list[str]) ->
     ask_until(lambda: len(log.latest(name, 1_000)) == total)
 
 
+def widened(head: Head) -> Head:
+    """The same with so many labels more that it takes longer than a small encoder."""
+    more = tuple(f"label {n}" for n in range(200_000))
+    return Head(
+        labels=(*head.labels, *more),
+        weight=np.vstack([head.weight, np.zeros((len(more), head.hidden), np.float32)]),
+        bias=np.append(head.bias, np.full(len(more), -50, np.float32)),
+    )
+
+
 def test_an_encoder_that_takes_too_long_is_refused(
     server: RunningServer, client: Client, name: str, tmp_path: Path
 ) -> None:
@@ -70,14 +81,24 @@ def test_an_encoder_that_takes_too_long_is_refused(
 
 def test_what_a_head_takes_counts_too(server: RunningServer, client: Client, name: str) -> None:
     head = saved_head(server.config.home, name, 2)
-    more = tuple(f"label {n}" for n in range(200_000))
-    wide = Head(
-        labels=(*head.labels, *more),
-        weight=np.vstack([head.weight, np.zeros((len(more), head.hidden), np.float32)]),
-        bias=np.append(head.bias, np.full(len(more), -50, np.float32)),
-    )
-    assert "times as long" in offered(server, client, name, wide)[0]
+    assert "times as long" in offered(server, client, name, widened(head))[0]
     assert "times as long" not in offered(server, client, name, head)[0]
+
+
+def test_measured_is_the_head_that_would_serve(
+    server: RunningServer, client: Client, name: str, tmp_path: Path
+) -> None:
+    """One that has caught up, which is not the one that was offered."""
+    home, now = server.config.home, client.get_model(name)
+    tuned = import_encoder(save_encoder(tmp_path, seed=3), home)
+    write_lineage(home, tuned, Lineage(now.encoder_digest, now.encoder_digest, "r1", "adapter",
+                                       {name: now.log_position}))  # fmt: skip
+    offer = candidate(client, name, widened(saved_head(home, name, 2)))
+    teach(client, name, [("it got lost", "lost")])
+    with trainer(home) as door:
+        verdict = door.offer(replace(offer, encoder_digest=tuned))
+    assert "times as long" not in verdict.reason
+    assert saved_head(home, name, verdict.number).labels == ("card", "loan", "lost")
 
 
 def test_the_length_is_that_of_what_is_asked(

@@ -4,7 +4,7 @@ The share is drawn by a hash of the text, so that a text gets the same side for 
 lasts. The table carries both, and without a canary nothing is hashed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -34,13 +34,14 @@ class Rival:
         trial: How it stands, for callers.
         stored: What it is, once it has been read; its encoder stays in memory for it.
         canary: The same, where it answers.
-        latency: What a long text costs with it and with what serves, once that was measured.
+        latencies: What a long text costs with it and with what serves, once that was measured; by
+            whether it has caught up.
     """
 
     trial: pb.Trial | None = None
     stored: "Stored | None" = None
     canary: Canary | None = None
-    latency: Latency | None = None
+    latencies: dict[bool, Latency | None] = field(default_factory=dict)
 
 
 def with_canary(generation: Generation, canary: Canary | None) -> Generation:

@@ -136,12 +136,18 @@ class Candidates:
             await self._end(entry, "refused", f"it cannot serve: {error}", standing)
 
     async def _latency(self, entry: Entry, row: TrialRow) -> Latency | None:
-        """What a long text costs with both sides of a trial; measured once, without the lock."""
-        beside = entry.rival
-        rival = await self._trials.rival(entry, row)
-        if beside.latency is None:
-            beside.latency = await self._latencies.compare(entry, rival.head, rival.loaded)
-        return beside.latency
+        """What a long text costs with what serves and what would; without the lock.
+
+        Measured once, and once more when it has caught up, since that head is another one.
+        """
+        found, rival = entry.rival.latencies, await self._trials.rival(entry, row)
+        learned = self._lifecycle.catching_up.found(entry, rival.loaded.encoder.digest)
+        latency = found.get(learned is not None)
+        if latency is None:
+            head = rival.head if learned is None else learned.head
+            latency = await self._latencies.compare(entry, head, rival.loaded)
+            found[learned is not None] = latency
+        return latency
 
     async def _undo(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Serves the version before again, unless the policy keeps what was promoted."""

@@ -75,23 +75,23 @@ class Offers:
         loaded = await c.pool.get(digest)
         offer.head.validate(loaded.encoder.hidden)
         await gate.anchor_vectors(c, entry, loaded)
-        latency = await self._latencies.compare(entry, offer.head, loaded)
         ahead, deadline = self._lifecycle.catching_up, monotonic() + _CATCH_UP_S
-        async with (
-            ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted),
-            entry.lock,
-        ):
-            if c.entries.get(name) is not entry:
-                raise c.missing(name)
-            # Deletions take the lock too, and mark the versions that there are by then.
-            if await asyncio.to_thread(self._learned_deleted, offer):
-                return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
-            learned = None
-            if await ahead.needed(entry, digest, offer.log_position):
-                learned = ahead.found(entry, digest)
-            if learned is not None:
-                offer = replace(offer, log_position=learned.revision, head=learned.head)
-            judged, version = await self._judged(entry, offer, loaded, latency, learned, wanted)
+        waiting = ahead.waiting(entry, digest, offer.log_position, deadline=deadline, wanted=wanted)
+        async with waiting:
+            would_serve = ahead.found(entry, digest) or offer
+            latency = await self._latencies.compare(entry, would_serve.head, loaded)
+            async with entry.lock:
+                if c.entries.get(name) is not entry:
+                    raise c.missing(name)
+                # Deletions take the lock too, and mark the versions that there are by then.
+                if await asyncio.to_thread(self._learned_deleted, offer):
+                    return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
+                learned = None
+                if await ahead.needed(entry, digest, offer.log_position):
+                    learned = ahead.found(entry, digest)
+                if learned is not None:
+                    offer = replace(offer, log_position=learned.revision, head=learned.head)
+                judged, version = await self._judged(entry, offer, loaded, latency, learned, wanted)
         c.metrics.candidates.labels(name, judged.outcome).inc()
         self._trials.look(entry)
         return Verdict(name, version.version, judged.outcome, judged.reason)
