@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from journeys import ask_until, candidate, decisions, saved_head, taught, teach, trainer
+from journeys import (
+    ask_until,
+    candidate,
+    decisions,
+    items,
+    saved_head,
+    taught,
+    teach,
+    trainer,
+    wait_for,
+)
 
 from checkpoints import save_encoder
 from harness import RunningServer, running
@@ -17,6 +27,7 @@ from honed_adapt.encoders.store import import_encoder
 from honed_adapt.head import Head
 
 PAIRS = [(f"{label} {n}", label) for label in ("card", "loan") for n in range(4)]
+WRONG = {"card": "loan", "loan": "card"}
 LONG = "the license of this work " * 4
 
 
@@ -131,3 +142,22 @@ def test_settings_of_an_encoder_that_are_gone_refuse_an_offer_and_no_more(
             assert "config.json" not in door.offer(offer).reason  # the same encoder takes as long
     finally:
         aside.rename(config)
+
+
+def test_a_trial_that_is_won_ends_in_a_refusal_where_a_text_takes_too_long(
+    server: RunningServer, client: Client, name: str
+) -> None:
+    taught(client, f"{name}-wrong", [(text, WRONG[label]) for text, label in PAIRS])
+    good, name = saved_head(server.config.home, name, 2), f"{name}-wrong"
+    client.set_policy(name, Policy(p99_ratio=1e6))
+    offered(server, client, name, widened(good))
+    wait_for(client, name, lambda model: model.trial is not None)
+    client.set_policy(name, Policy())
+    audits = [(f"{text}{n}", label) for text, label in PAIRS for n in range(3)]
+    client.submit_many(name, items(audits))
+    wait_for(client, name, lambda model: model.trial is None)
+    (*_, (decision, numbers)) = decisions(client, name, "trial")
+    assert decision.outcome == "refused"
+    assert "1.5 allowed (p99_ratio)" in decision.reason
+    assert numbers["e_better"] >= numbers["e_needed"]
+    assert numbers["p99_ratio"] > numbers["p99_ratio_limit"] == 1.5

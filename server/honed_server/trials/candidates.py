@@ -118,7 +118,11 @@ class Candidates:
         if judged.outcome == "refused" and learned is not None:
             return  # what came since has spoiled it, or it alone: the next label may mend that
         if judged.outcome == "refused":
-            await self._end(entry, "refused", judged.reason, standing, refused=True)
+            turn = self._trials.ending(
+                entry, "refused", "gate", judged.reason,
+                standing=standing, refused=True, numbers=judged.numbers,
+            )  # fmt: skip
+            await self._trials.take(entry, turn)
         if judged.outcome != "promoted":
             return
         await self._lifecycle.checkpoints.keep(entry)

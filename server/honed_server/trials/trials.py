@@ -8,9 +8,11 @@ and `candidates.py` acts on it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 
@@ -91,12 +93,15 @@ class Trials:
         *,
         standing: Standing | None = None,
         refused: bool = False,
+        numbers: Mapping[str, Any] = MappingProxyType({}),
     ) -> Turn:
         """A turn by which the trial of a model ends, if there is one, for whoever records it."""
         row = self._open.get(entry.row.name)
         if row is None:
             return Turn()
-        return ending(row, outcome, actor, reason, standing=standing, refused=refused)
+        return ending(
+            row, outcome, actor, reason, standing=standing, refused=refused, numbers=numbers
+        )
 
     async def take(self, entry: Entry, turn: Turn) -> None:
         """Records a turn that nothing else goes with; the caller holds the entry's lock."""

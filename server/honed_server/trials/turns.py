@@ -5,7 +5,10 @@ after a crash no candidate is promoted on record only, and none serves unwatched
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import apsw
 
@@ -76,12 +79,13 @@ def ending(
     *,
     standing: Standing | None = None,
     refused: bool = False,
+    numbers: Mapping[str, Any] = MappingProxyType({}),
 ) -> Turn:
-    """A turn by which a trial ends, with the decision about it."""
+    """A turn by which a trial ends, with the decision about it and more numbers for that."""
     record = decision(
         row.model, "trial", outcome,
         actor=actor, reason=reason, version=row.version,
-        numbers={"trial": row.kind, **(standing.numbers if standing else {})},
+        numbers={"trial": row.kind, **numbers, **(standing.numbers if standing else {})},
     )  # fmt: skip
     return Turn(row, outcome, record, refused)
 
