@@ -21,8 +21,11 @@ TEAM = [f"ann-{n}" for n in range(20)]
 Voted = Callable[..., Counter[str]]
 
 
-def said(number: int, name: str, kind: Kind = Kind.AUDIT, model: str = "m") -> NewFeedback:
-    return NewFeedback(model, f"key {number}", f"text {number}", "a", kind, submitter=name)
+def said(
+    number: int, name: str, kind: Kind = Kind.AUDIT, model: str = "m", weight: float = 1.0
+) -> NewFeedback:
+    key, text = f"key {number}", f"text {number}"
+    return NewFeedback(model, key, text, "a", kind, submitter=name, weight=weight)
 
 
 @pytest.fixture
@@ -51,6 +54,17 @@ def test_who_comes_new_to_a_team_does_not_decide_its_trials(voted):
     assert voted(["quality-team"] * 200, ["mallory"] * 7) == {"mallory": 1}
     flood = ["mallory"] * 2_000  # counts a hundredth, and drives nobody out
     assert voted(TEAM * 10 + flood, ["mallory"] * 7) == {"mallory": 1}
+
+
+@pytest.mark.parametrize("weight", [0.001, 0.02, 0.3, 10.0])
+def test_no_flood_of_light_or_heavy_audits_drives_others_out(tmp_path, weight):
+    cap = Cap()
+    with closing(FeedbackLog(tmp_path / "log.sqlite", cap=cap)) as log:
+        log.submit([said(at, name) for at, name in enumerate(TEAM * 50)]).result()
+        flood = [said(at, "mallory", weight=weight) for at in range(1_000, 13_000)]
+        log.submit(flood).result()
+        last = partial(auditors, model="m", position=13_001, weight=cap.least_rows)
+        assert sum(votes("mallory", Counter(mallory=n), log.ask(last), cap) for n in range(7)) == 1
 
 
 def test_who_audits_more_than_all_others_has_no_more_than_half_as_much_again_as_they(voted):

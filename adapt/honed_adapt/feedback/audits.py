@@ -45,7 +45,8 @@ _LABELS = f"""
     )
 """
 _AUDITORS = f"""
-    SELECT submitter, influence FROM log WHERE model = ? AND {NAMED_AUDIT} AND position < ?
+    SELECT submitter, min(weight, 1) * influence FROM log
+    WHERE model = ? AND {NAMED_AUDIT} AND position < ?
     ORDER BY position DESC LIMIT {_RECENT}
 """
 _SUBMITTERS = """
@@ -83,7 +84,8 @@ def unknown(connection: apsw.Connection, model: str, learned: Mapping[int, int])
 def auditors(connection: apsw.Connection, model: str, position: int, weight: float) -> Recent:
     """Who gave the last audits before a position that have a name, as many as weigh so much.
 
-    Each weighs what the cap on learning lets it count, so that a flood of them drives nobody out.
+    Each weighs what the cap on learning lets it count, 1 at most, so that a flood of them, however
+    light or heavy, drives nobody out.
     What was withdrawn or deleted since is among them, so that the answer is always the same.
     """
     found, left = Recent({}, 0), weight

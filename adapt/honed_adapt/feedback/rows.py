@@ -20,10 +20,11 @@ from honed_adapt.shares import from_text
 from honed_adapt.trust.influence import NOTICED
 
 _LABEL_KINDS = f"({Kind.CORRECTION}, {Kind.CONFIRMATION}, {Kind.AUDIT})"
-# Audits that tell who audits; those that count a hundredth, over the cap, are many and say little.
-NAMED_AUDIT = f"kind = {Kind.AUDIT} AND submitter <> '' AND influence > 0.015"
-# Labels that others are measured against, see `influence.py`. Indexed: no value here may change.
-NOTICED_LABEL = f"kind IN {_LABEL_KINDS} AND submitter <> '' AND weight * influence > {NOTICED}"
+_NOTICED = f"submitter <> '' AND weight * influence > {NOTICED}"
+# Labels that others are measured against, see `influence.py`, and those of them that tell who
+# audits. Indexed: no value here may change.
+NOTICED_LABEL = f"kind IN {_LABEL_KINDS} AND {_NOTICED}"
+NAMED_AUDIT = f"kind = {Kind.AUDIT} AND {_NOTICED}"
 
 SCHEMA = (
     """
@@ -85,8 +86,15 @@ SCHEMA = (
     """,
     keys.SCHEMA,
     "ALTER TABLE log ADD COLUMN shares TEXT;",
-    f"CREATE INDEX log_audits ON log (model, position) WHERE {NAMED_AUDIT};",
+    f"""
+    CREATE INDEX log_audits ON log (model, position)
+        WHERE kind = {Kind.AUDIT} AND submitter <> '' AND influence > 0.015;
+    """,
     f"CREATE INDEX log_noticed ON log (model, position) WHERE {NOTICED_LABEL};",
+    f"""
+    DROP INDEX log_audits;
+    CREATE INDEX log_audits ON log (model, position) WHERE {NAMED_AUDIT};
+    """,
 )
 
 # State, by precedence. `mark` holds ACTIVE, QUARANTINED or EXCLUDED.
