@@ -8,7 +8,7 @@ import pytest
 
 from honed_adapt.encoders.store import default_source, import_encoder, open_encoder
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.encoders.timing import least_to_answer, measure, measure_beside, wide_gain
+from honed_server.encoders.timing import least, measure, measure_beside, wide_gain
 
 
 class Together:
@@ -47,22 +47,21 @@ def test_a_failing_encoder_is_an_error_and_not_a_hang():
 
 
 class Ticking:
-    """Answers in as many seconds of its own clock as its text has tokens; the first are slower."""
+    """Takes as many seconds as the text has tokens, but for the first and, once, the third time."""
 
     def __init__(self):
-        self.now, self.calls = 0.0, []
+        self.calls = []
 
-    def answer(self, rows, heads, head_id, *, top_k):
-        self.calls.append((rows[0].size, heads[0]))
-        slower = 2 if self.calls.count(self.calls[-1]) < 3 else 1
-        self.now += slower * rows[0].size
+    def __call__(self, encoder, head, rows):
+        self.calls.append((encoder, head, rows[0].size))
+        times = self.calls.count(self.calls[-1])
+        return rows[0].size * {1: 0.5, 3: 2}.get(times, 1)
 
 
-def test_answers_are_timed_in_turn_and_the_least_counts():
-    encoder = Ticking()
-    sides = (encoder, "one", 7), (encoder, "other", 21)
-    assert least_to_answer(sides, lambda: encoder.now) == (7, 21)
-    assert encoder.calls[:4] == [(7, "one"), (21, "other")] * 2
+def test_answers_are_timed_in_turn_and_the_least_but_the_first_counts():
+    seconds = Ticking()
+    assert least([("encoder", "one", 7), ("encoder", "other", 21)], seconds) == (7, 21)
+    assert seconds.calls[:4] == [("encoder", "one", 7), ("encoder", "other", 21)] * 2
 
 
 def test_a_real_encoder_gets_a_useful_model(tmp_path: Path):

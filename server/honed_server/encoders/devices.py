@@ -7,12 +7,11 @@ import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from time import monotonic, thread_time
 
 from honed_adapt.encoders.store import EncoderFiles
 from honed_server.config import ServerConfig
 from honed_server.encoders.onnx import OnnxEncoder
-from honed_server.encoders.timing import CPU_SHAPES
+from honed_server.encoders.timing import CPU_SHAPES, Seconds, thread_seconds
 from honed_server.serving.generations import Encoder
 
 _INSTALL = "pip install 'honed[kernels]'"
@@ -31,15 +30,14 @@ class Device:
         workers: Threads of the engine that keep it busy.
         integers: Whether it computes in 8-bit integers too.
         shapes: Tokens and rows of the batches that tell what runs cost, the largest last.
-        clock: Seconds of it, by which two encoders are compared beside other work. On the CPU those
-            of the calling thread, which does all the work, since others would count as well.
+        seconds: Times an answer there, so that two can be compared beside other work.
     """
 
     load: Callable[[EncoderFiles], Encoder]
     workers: int
     integers: bool
     shapes: Sequence[tuple[int, int]]
-    clock: Callable[[], float] = monotonic
+    seconds: Seconds
 
 
 def find_device(config: ServerConfig) -> Device:
@@ -62,7 +60,7 @@ def find_device(config: ServerConfig) -> Device:
         raise DeviceUnavailable(
             f"precision = {config.precision} is for NVIDIA GPUs, but {why}; or set precision = auto"
         )
-    return Device(OnnxEncoder, config.workers, True, CPU_SHAPES, thread_time)
+    return Device(OnnxEncoder, config.workers, True, CPU_SHAPES, thread_seconds)
 
 
 def _no_gpu() -> str | None:

@@ -26,7 +26,7 @@ from honed_server import heap
 from honed_server.edge import validate
 from honed_server.edge.errors import NotFound, NotReady
 from honed_server.encoders.devices import Device
-from honed_server.encoders.timing import Side, least_to_answer, measure, measure_beside, wide_gain
+from honed_server.encoders.timing import Side, least, measure, measure_beside, wide_gain
 from honed_server.serving.cost import CostModel
 from honed_server.serving.generations import Encoder, EncoderKey, LoadedEncoder
 from honed_server.serving.tokenizer import Tokenizer
@@ -107,13 +107,13 @@ class EncoderPool:
         """Encodes many texts, or scores them, without being in the way of serving."""
         return await asyncio.get_running_loop().run_in_executor(self._loader, work, argument)
 
-    async def least_to_answer(self, sides: Sequence[Side]) -> tuple[float, ...]:
-        """The least seconds that each of these takes to answer one text, see `timing.py`.
+    async def least(self, sides: Sequence[Side]) -> tuple[float, ...]:
+        """The least seconds that each of these takes for one text, see `timing.py`.
 
         Raises:
             HeadNotFinite: A head's logits are not finite.
         """
-        return await self.beside(partial(least_to_answer, clock=self._device.clock), sides)
+        return await self.beside(partial(least, seconds=self._device.seconds), sides)
 
     def drop_unused(self) -> None:
         """Frees the encoders that no generation uses."""

@@ -5,9 +5,8 @@ It stands before the first prediction. `cost.py` makes batch sizes and forecasts
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from statistics import median
-from time import monotonic
+from time import monotonic, thread_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,12 @@ _ROUNDS = 5
 _PAIRS, _MOST_PAIRS = 3, 15
 _LONE_PAIRS = 5
 _LONE_TOKENS = 16
+_FIRST = np.zeros(1, np.int64)
 _TOKEN = 3  # any token will do, but those of padding, which some families do not count
 
 Rows = list[NDArray[np.int64]]
 Side = tuple[Encoder, HeadWeights, int]
+Seconds = Callable[[Encoder, HeadWeights, Rows], float]
 
 
 def measure(
@@ -88,31 +89,44 @@ def wide_gain(encoder: Encoder) -> float:
     return alone_s / wide_s
 
 
-def least_to_answer(sides: Sequence[Side], clock: Callable[[], float]) -> tuple[float, ...]:
-    """The least seconds that each side takes to answer one text, interleaved; a third of a second.
+def thread_seconds(encoder: Encoder, head: HeadWeights, rows: Rows) -> float:
+    """CPU seconds of this thread, which does all the work of an answer on the CPU.
+
+    Other work does not count in it, so that two answers can be compared on a machine that is busy.
+    """
+    return _timed(lambda: encoder.answer(rows, [head], _FIRST, top_k=[1]), thread_time)
+
+
+def device_seconds(encoder: Encoder, _head: HeadWeights, rows: Rows) -> float:
+    """Seconds until a device has encoded a text.
+
+    Not with its head: that would enter the device's table, which is for heads that serve, and takes
+    a small part of a graph's time.
+    """
+    return _timed(lambda: encoder.encode(rows))
+
+
+def least(sides: Sequence[Side], seconds: Seconds) -> tuple[float, ...]:
+    """The least seconds that each side takes for one text, in turn; a third of a second in all.
 
     The least, since what else the machine does only ever delays.
 
     Args:
         sides: Encoder, head and tokens of the text.
-        clock: Seconds, see `Device`.
+        seconds: One of the two above.
 
     Raises:
         HeadNotFinite: A head's logits are not finite.
     """
-    runs = [partial(_answer, encoder, head, _rows(tokens, 1)) for encoder, head, tokens in sides]
-    spans: list[list[float]] = [[] for _ in runs]
-    for run in runs:
-        run()  # the first is slower: memory is taken, weights go to a device
-    began = monotonic()
-    while len(spans[0]) < _PAIRS or (len(spans[0]) < _MOST_PAIRS and monotonic() - began < _MOST_S):
-        for run, span in zip(runs, spans, strict=True):
-            span.append(_timed(run, clock))
-    return tuple(min(span) for span in spans)
-
-
-def _answer(encoder: Encoder, head: HeadWeights, rows: Rows) -> None:
-    encoder.answer(rows, [head], np.zeros(1, np.int64), top_k=[1])
+    texts = [_rows(tokens, 1) for _, _, tokens in sides]
+    spans: list[list[float]] = [[] for _ in sides]
+    began, rounds = monotonic(), 0
+    # The first round is slower, since memory is taken, and does not count.
+    while rounds <= _PAIRS or (rounds <= _MOST_PAIRS and monotonic() - began < _MOST_S):
+        for (encoder, head, _), rows, span in zip(sides, texts, spans, strict=True):
+            span.append(seconds(encoder, head, rows))
+        rounds += 1
+    return tuple(min(span[1:]) for span in spans)
 
 
 def _in_turn(

@@ -1,8 +1,8 @@
 """Measures what a long text costs with a candidate and with what serves, before the gate judges.
 
 The gate's limit is on the 99th percentile: the text is as long as that of the texts which the model
-was asked of late, under each side's own tokenizer, and both answer it in turn, head and all, in the
-thread that yields to serving.
+was asked of late, under each side's own tokenizer, and both answer it in turn, in the thread that
+yields to serving. On the CPU what the head takes is part of it.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Latencies:
         weights = await asyncio.to_thread(weights_of, head)  # its projection may have to be made
         sides = (before, serving.weights, old), (after, weights, new)
         try:
-            return Latency(new, *await c.pool.least_to_answer(sides))
+            return Latency(new, *await c.pool.least(sides))
         except HeadNotFinite:
             return None
 

@@ -14,6 +14,7 @@ from honed_server.encoders.cuda.encoder import LANES, TorchEncoder
 from honed_server.encoders.cuda.graphs import CudaGraphs, Graphs
 from honed_server.encoders.cuda.shapes import shapes_up_to
 from honed_server.encoders.devices import Device
+from honed_server.encoders.timing import device_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,8 @@ def torch_device(
         graphs = [place() for place in places]
         return TorchEncoder(replace(files, precision=precision), graphs, most_tokens)
 
-    return Device(load, LANES * len(places), False, _timed(most_tokens or _MOST_TIMED))
+    shapes = _timed(most_tokens or _MOST_TIMED)
+    return Device(load, LANES * len(places), False, shapes, device_seconds)
 
 
 def _timed(most_tokens: int) -> list[tuple[int, int]]:
