@@ -85,6 +85,14 @@ def test_a_flood_that_the_cap_has_left_little_weight_is_judged():
     assert suspicious(rows) == ["eve"]
 
 
+def test_nobody_hides_behind_names_with_many_labels_of_little_weight():
+    decoys = [
+        replace(row(5_000 + n, f"decoy-{n % 20}", n % CLASSES, n % CLASSES), weight=0.001)
+        for n in range(8_000)
+    ]
+    assert suspicious([*taught(600, 0.3, other), *decoys]) == ["eve"]
+
+
 def test_labels_that_nobody_else_uses_are_not_held_against_one():
     rows = taught(300, 0.0, other) + [row(400 + n, "eve", n % CLASSES, 77) for n in range(60)]
     found = {one.submitter: one for one in standings(rows)}

@@ -197,7 +197,7 @@ class AdaptLoop:
     def _ahead(self, state: messages.ModelState) -> Ahead | None:
         try:
             hidden, encode = self._encoder(state.next_encoder)
-        except (EncoderDamaged, OSError) as error:
+        except (EncoderDamaged, FileNotFoundError, PermissionError) as error:
             log.error("a candidate cannot catch up", model=state.name, why=str(error))
             self._send(Unreadable(state.name, state.next_encoder, str(error)))
             return None
@@ -218,7 +218,7 @@ class AdaptLoop:
         try:
             base = self._load_head(name, state.own_head_version) if state.own_head_version else None
             hidden, encode = self._encoder(state.encoder_digest)
-        except (VersionError, EncoderDamaged, OSError) as error:
+        except (VersionError, EncoderDamaged, FileNotFoundError, PermissionError) as error:
             log.error("not learning: head or encoder cannot be read", model=name, why=str(error))
             self._learners.pop(name, None)
             return

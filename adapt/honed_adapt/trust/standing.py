@@ -35,8 +35,9 @@ class Rule:
         least_labels: judged labels that a suspicion needs.
         margin: gap between their upper and the others' lower bound.
         most_share: a submitter with more of the weight is the measure, not the measured.
-        busiest: submitters that are judged, those with most labels first: of a flood the cap on
-            influence leaves many labels and little weight.
+        heaviest: submitters that are judged, those with most weight first.
+        busiest: of the others, how many are judged too, those with most labels first: the cap on
+            influence leaves a flood many labels and little weight.
         sample_rows: labels of others, and of a submitter, that are looked at.
         choices: labels that were not drawn at random, such as corrections, are hard ones by
             selection; they are borne out by any of the best `1 + labels // choices`.
@@ -45,7 +46,8 @@ class Rule:
     least_labels: int = 20
     margin: float = 0.25
     most_share: float = 0.5
-    busiest: int = 8
+    heaviest: int = 8
+    busiest: int = 4
     sample_rows: int = 1000
     choices: int = 20
 
@@ -96,7 +98,8 @@ def standings(
     total = sum(weights.values())
     order = sorted(by_submitter, key=lambda name: (-weights[name], name))
     named = [name for name in order if name and len(by_submitter) > 1]
-    judged = set(sorted(named, key=lambda name: -len(by_submitter[name]))[: rule.busiest])
+    lighter = sorted(named[rule.heaviest :], key=lambda name: -len(by_submitter[name]))
+    judged = {*named[: rule.heaviest], *lighter[: rule.busiest]}
     sums = _summed(rows)
     found = []
     for name in order:
