@@ -142,7 +142,8 @@ def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None
             apart = replace(head, open_set=replace(head.open_set, energy=0.0))
             free = energies(logits_of(head, vector), head.temperature)
             odds = np.exp((logit + free) / head.temperature)
-            score = open_set.scores(apart, vector, np.array([place]), odds, free)
+            answered = np.array([place]), odds, free
+            score = open_set.scores([apart], np.zeros(1, np.int64), *answered, vector)
             assert score[0] == pytest.approx(found, abs=2e-5)
 
 

@@ -26,30 +26,41 @@ _LEAST_ALARMS = 2.0  # rows beyond the threshold that it must have been seen to 
 
 
 def scores(
-    head: Head,
-    vectors: NDArray[np.float32],
+    heads: Sequence[Head],
+    head_id: NDArray[np.int64],
     best: NDArray[np.int64],
     probability: NDArray[np.float32],
     energy: NDArray[np.float32],
+    vectors: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return the out-of-scope scores of texts that a head has answered, (rows,).
+    """Return the out-of-scope scores of texts, each by the head that answered it, (rows,).
+
+    Only what differs by label is gathered row by row: a batch may have as many heads as rows.
 
     Args:
-        head: knows labels.
-        vectors: of the texts, float32 (rows, hidden).
+        heads: all that answered.
+        head_id: index of each text's among them, (rows,).
         best: index of each text's best label, (rows,).
         probability: of that label, (rows,).
         energy: free energy of each text, (rows,).
+        vectors: of the texts, float32 (rows, hidden).
     """
-    part = head.open_set
-    if part is None:
-        return energy
-    over = energy / np.float32(head.temperature)
-    logit = np.log(probability) - over
-    leaning = vectors * np.float32(part.square) + part.slope[best]
-    near = np.einsum("rh,rh->r", vectors, leaning)
-    found: NDArray[np.float32] = near + part.offset[best] - part.gain[best] * logit
-    return found + np.float32(part.energy) * over
+    found, parts = energy.copy(), [head.open_set for head in heads]
+    rows = np.flatnonzero(np.array([part is not None for part in parts])[head_id])
+    said = zip(head_id[rows].tolist(), best[rows].tolist(), strict=True)
+    picked = [(part, label) for at, label in said if (part := parts[at]) is not None]
+    if not picked:
+        return found
+    numbers = np.array([_numbers(head) for head in heads], np.float32)
+    temperature, nat, square = numbers[head_id[rows]].T
+    slope = np.array([part.slope[label] for part, label in picked])
+    offset = np.array([part.offset[label] for part, label in picked])
+    gain = np.array([part.gain[label] for part, label in picked])
+    texts, over = vectors[rows], energy[rows] / temperature
+    near = np.einsum("rh,rh->r", texts, texts * square[:, None] + slope)
+    logit = np.log(probability[rows]) - over
+    found[rows] = near + offset - gain * logit + nat * over
+    return found
 
 
 def of_batch(
@@ -58,21 +69,10 @@ def of_batch(
     output: HeadOutput,
     vectors: NDArray[np.float32],
 ) -> list[float]:
-    """Return the score of each text of a batch, by the head that answered it.
-
-    Args:
-        heads: all that answered.
-        head_id: index of each text's among them, (rows,).
-        output: the answers.
-        vectors: of the texts, float32 (rows, hidden).
-    """
+    """Return the same for a batch as the engine has it."""
     best = np.fromiter((of[0] for of in output.indices), np.int64, len(head_id))
     odds = np.fromiter((of[0] for of in output.probabilities), np.float32, len(head_id))
-    found = np.empty(len(head_id), np.float32)
-    for at, head in enumerate(heads):
-        rows = np.flatnonzero(head_id == at)
-        found[rows] = scores(head, vectors[rows], best[rows], odds[rows], output.energy[rows])
-    strange: list[float] = found.tolist()
+    strange: list[float] = scores(heads, head_id, best, odds, output.energy, vectors).tolist()
     return strange
 
 
@@ -119,3 +119,9 @@ def auroc(known: Floats, strange: Floats) -> float:
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     above = ranks[len(known) :].sum() - len(strange) * (len(strange) + 1) / 2
     return float(above / (len(known) * len(strange)))
+
+
+def _numbers(head: Head) -> tuple[float, float, float]:
+    """What a score reads that is the same for all labels: temperature, energy, square."""
+    part = head.open_set
+    return (1.0, 1.0, 0.0) if part is None else (head.temperature, part.energy, part.square)

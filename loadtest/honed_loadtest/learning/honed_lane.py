@@ -67,9 +67,8 @@ class HonedLane:
         best = logits.argmax(axis=1)
         odds = softmax(logits, head.temperature)[np.arange(len(best)), best]
         free = energies(logits, head.temperature)
-        strange = open_set.scores(
-            head, vectors, best, odds.astype(np.float32), free.astype(np.float32)
-        )
+        answered = best, odds.astype(np.float32), free.astype(np.float32)
+        strange = open_set.scores([head], np.zeros(len(best), np.int64), *answered, vectors)
         return Answers([head.labels[at] for at in best], -strange.astype(np.float64))
 
     def close(self) -> None:
