@@ -147,6 +147,18 @@ def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None
             assert score[0] == pytest.approx(found, abs=2e-5)
 
 
+@pytest.mark.parametrize("light", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_a_row_beside_a_light_one_is_as_far_from_it_as_they_are_apart(light: float) -> None:
+    one, other, *rest = rows(40)
+    of_all = [one, replace(other, label=one.label, weight=light), *rest[::2]]
+    lane = Lane(HIDDEN)
+    lane.rebuild([row for row in of_all if row.label != one.label] + of_all[:2])
+    held_out = lane.held_out([of_all[0]])
+    assert held_out.apart is not None
+    away = np.square(one.vector - other.vector).sum()
+    assert held_out.apart[0, held_out.targets[0]] == pytest.approx(away, rel=1e-3)
+
+
 def test_free_energy_counts_in_held_out_scores_as_in_served_ones() -> None:
     lane = taught(250)
     head, held_out = lane.head, lane.sampled

@@ -81,9 +81,11 @@ def distances_without(sums: Sums, classes: Classes, vectors: Floats, parted: Flo
     means = np.einsum("ch,ch->c", classes.mean, classes.mean)
     apart: Floats = np.maximum(squares - 2 * vectors @ classes.mean.T + means, 0)
     alone = (parted > 0) & (classes.count == 1)
-    among = (parted > 0) & (classes.count > 1)
-    whole = np.broadcast_to(classes.weight, parted.shape)[among]
-    apart[among] *= (whole / (whole - parted[among])) ** 2
+    row, own = np.nonzero((parted > 0) & (classes.count > 1))
+    whole = classes.weight[own]
+    # From the difference itself: what rounding leaves of the products above grows without bounds.
+    offset = (vectors[row] - classes.mean[own]) * (whole / (whole - parted[row, own]))[:, None]
+    apart[row, own] = np.einsum("rh,rh->r", offset, offset)
     return np.where(alone, squares, apart) / mean_square(sums)
 
 
