@@ -9,6 +9,7 @@ from honed_adapt.insight import conformal, open_set
 from honed_adapt.insight.promises import Promises, Wanted
 from honed_adapt.insight.scores import UNKNOWN, Share, calibration, energies, softmax
 from honed_adapt.instant.lane import Lane, Row
+from honed_adapt.instant.present import arrays
 from honed_adapt.scoring import logits_of, weights_of
 from honed_kernels.head import grouped_head
 
@@ -87,8 +88,7 @@ def test_known_texts_are_called_strange_as_rarely_as_wanted(count: int) -> None:
     lane = taught(count)
     head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
     assert head.threshold is not None
-    known = np.stack([row.vector for row in rows(2_000, seed=7)])
-    scores = strangeness(head, known)
+    scores = strangeness(head, arrays(rows(2_000, seed=7))[0])
     assert (scores > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
     strange = np.random.default_rng(1).standard_normal((500, HIDDEN)).astype(np.float32)
     strange /= np.linalg.norm(strange, axis=1, keepdims=True)
@@ -106,8 +106,7 @@ def test_beside_an_own_head_known_texts_are_called_strange_as_rarely(audited: bo
     assert (lane.weighing.weight > 0) == audited
     head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
     assert head.threshold is not None
-    known = np.stack([row.vector for row in rows(2_000, seed=7)])
-    scores = strangeness(head, known)
+    scores = strangeness(head, arrays(rows(2_000, seed=7))[0])
     assert (scores > head.threshold).mean() == pytest.approx(0.1, abs=0.06)
     assert head.conformal is not None
     assert head.open_set is None
@@ -155,8 +154,19 @@ def test_a_row_beside_a_light_one_is_as_far_from_it_as_they_are_apart(light: flo
     lane.rebuild([row for row in of_all if row.label != one.label] + of_all[:2])
     held_out = lane.held_out([of_all[0]])
     assert held_out.apart is not None
-    away = np.square(one.vector - other.vector).sum()
-    assert held_out.apart[0, held_out.targets[0]] == pytest.approx(away, rel=1e-3)
+    found, away = held_out.apart[0, held_out.targets[0]], one.vector - other.vector
+    assert found == pytest.approx(away @ away, rel=1e-3)
+
+
+def test_a_label_whose_weight_was_lost_in_a_sum_leaves_the_others_their_scores() -> None:
+    heavy, light, *rest = rows(90)
+    pair = [replace(heavy, label="new"), replace(light, label="new", weight=1e-17)]
+    lane = Lane(HIDDEN)
+    lane.rebuild(rest)
+    lane.rebuild([*rest, *pair], lane.recipe)
+    lane.remove([heavy.position])
+    assert lane.recipe.features
+    assert np.isfinite(strangeness(lane.head, arrays(rest)[0])).all()
 
 
 def test_free_energy_counts_in_held_out_scores_as_in_served_ones() -> None:
@@ -168,7 +178,7 @@ def test_free_energy_counts_in_held_out_scores_as_in_served_ones() -> None:
     plain = replace(held_out, apart=0 * held_out.apart)
     expected = head.open_set.energy * energies(held_out.logits)
     assert open_set.held_out_scores(head, plain) == pytest.approx(expected)
-    vectors = np.stack([row.vector for row in rows(9, seed=5)])
+    vectors, _ = arrays(rows(9, seed=5))
     without = replace(head, open_set=replace(head.open_set, energy=0.0))
     more = strangeness(head, vectors) - strangeness(without, vectors)
     free = energies(logits_of(head, vectors), head.temperature) / head.temperature
@@ -205,8 +215,8 @@ def test_the_first_labels_already_tell_what_is_far(count: int, labels: int) -> N
     lane = Lane(HIDDEN)
     lane.apply(rows(count, labels=labels))
     head = Promises().add(lane.head, lane.sampled, Wanted(false_alarms=0.1))
-    near, far = rows(20, seed=5, labels=labels), -lane.in_effect[0].vector[None]
-    scores = strangeness(head, np.stack([row.vector for row in near]))
+    near, far = arrays(rows(20, seed=5, labels=labels))[0], -lane.in_effect[0].vector[None]
+    scores = strangeness(head, near)
     assert np.isfinite(scores).all()
     assert strangeness(head, far)[0] > scores.max()
     assert head.threshold is None or strangeness(head, far)[0] > head.threshold

@@ -144,8 +144,8 @@ def test_a_model_that_has_learned_nothing_says_what_to_do(client):
 def _label_table() -> dict[str, tuple[dict[str, Any], str, str | None, str]]:
     """Fields, reason, wrong field below the item, and part of the message."""
     weights = {
-        f"weight-{w}": ({"weight": w}, "BAD_WEIGHT", "weight", "above 0 and at most 10")
-        for w in (float("nan"), float("inf"), float("-inf"), -1.0, 10.01, -5e-324)
+        f"weight-{w}": ({"weight": w}, "BAD_WEIGHT", "weight", "0.000001 to 10")
+        for w in (float("nan"), float("inf"), float("-inf"), -1.0, 10.01, -5e-324, 1e-17, 9e-7)
     }
     times = {
         f"time-{s}": ({"event_time": {"seconds": s}}, "BAD_TIME", "event_time", "1970 and 9999")

@@ -79,7 +79,7 @@ class NewFeedback:
         label: Its label, of several the one with the largest share; empty in a retraction.
         kind: What it says; none of the log's own.
         submitter: Who says so.
-        weight: How much it counts, (0, 10].
+        weight: How much it counts, 0.000001 to 10.
         event_time: When it was labelled, Unix seconds.
         prediction_id: The answer it is about.
         predicted_label: What had been answered.

@@ -35,7 +35,7 @@ class Regressed:
 
     Attributes:
         rest: what else is in the logits.
-        gain: positive, (labels,).
+        gain: 0 or more, (labels,); 0 for a label that the regression says nothing of.
     """
 
     rest: Logits
@@ -58,9 +58,11 @@ def open_set(
     offset = np.einsum("ch,ch->c", classes.mean, classes.mean) / scale
     gain: Floats = np.zeros(len(offset))
     if regressed is not None:
-        slope += regressed.rest.weight / regressed.gain[:, None]
-        offset += regressed.rest.bias / regressed.gain
-        gain += temperature / regressed.gain
+        found = regressed.gain > 0
+        whole, rest = regressed.gain[found], regressed.rest
+        slope[found] += rest.weight[found] / whole[:, None]
+        offset[found] += rest.bias[found] / whole
+        gain[found] = temperature / whole
     arrays = (of.astype(np.float32) for of in (slope, offset, gain))
     return OpenSet(ENERGY, 1 / scale, *arrays)
 

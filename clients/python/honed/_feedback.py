@@ -58,7 +58,7 @@ class FeedbackCalls(DeletionCalls):
             kind: If None: CONFIRMATION when the label (of several the one with the largest share)
                 is the predicted one, CORRECTION when it differs, AUDIT when there is no prediction.
             submitter: Who says so.
-            weight: How much it counts, (0, 10].
+            weight: How much it counts, 0.000001 to 10.
             event_time: When it was labelled; the time of arrival if None.
             idempotency_key: Makes a repetition harmless, for ever; random if None.
             wait: Whether to return only when a revision that has learned it serves, or shortly

@@ -93,7 +93,7 @@ class FeedbackItem:
         kind: What the label says.
         prediction_id: The answer this is about, if any.
         submitter: Who says so.
-        weight: How much it counts, (0, 10].
+        weight: How much it counts, 0.000001 to 10.
         event_time: When it was labelled; the time of arrival if None.
         retracts: RETRACTION only: id of the entry to withdraw.
         idempotency_key: Makes a repetition harmless, for ever; random if not given, so the same

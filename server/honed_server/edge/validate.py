@@ -15,7 +15,7 @@ MAX_ANCHORS = 1000
 MAX_TOP_K = 1_000_000
 MAX_LABEL_BYTES = 256
 MAX_ID_BYTES = 128
-MAX_WEIGHT = 10.0
+LEAST_WEIGHT, MAX_WEIGHT = 1e-6, 10.0  # lighter ones are lost in sums of heavy ones
 _YEAR_10000 = 253_402_300_800
 
 # C0 and C1 controls but for tab, line feed, carriage return and next line: they come from broken
@@ -121,12 +121,12 @@ def top_k(value: int) -> int:
 
 
 def weight(value: float, field: str) -> float:
-    """Returns a weight in (0, 10], 1 for the unset 0; raises InvalidRequest."""
+    """Returns a weight of 0.000001 to 10, 1 for the unset 0; raises InvalidRequest."""
     if value == 0:
         return 1.0
-    if not 0 < value <= MAX_WEIGHT:
+    if not LEAST_WEIGHT <= value <= MAX_WEIGHT:
         raise InvalidRequest(
-            f"{field} is {value}; it must be above 0 and at most {MAX_WEIGHT:g}",
+            f"{field} is {value}; it must be {LEAST_WEIGHT:f} to {MAX_WEIGHT:g}",
             reason="BAD_WEIGHT",
             field=field,
         )
