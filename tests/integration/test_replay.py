@@ -185,6 +185,14 @@ def test_answers_of_an_own_model_are_recomputed(door, name, fine_tuned):
     assert door.assert_same(client.predict(name, TEXTS[0])).labels_learned == 0
 
 
+def test_what_soft_labels_taught_is_recomputed(door, name):
+    taught(door.client, name, BASE)
+    shares = {"track": 0.6, "refund": 0.4}
+    teach(door.client, name, [(text, shares) for text in TEXTS[1:4]])
+    now = door.assert_same(door.client.predict(name, TEXTS[0]))
+    assert now.labels_learned == len(BASE) + 3
+
+
 def test_what_was_deleted_stops_the_answers_that_had_learned_it(door, name):
     client = door.client
     taught(client, name, BASE)

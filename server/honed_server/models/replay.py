@@ -147,7 +147,8 @@ class Replays:
                     submitter=label.submitter,
                     weight=label.counts,
                     vector=vectors[label.position],
-                    votes=label.kind is Kind.AUDIT,
+                    votes=label.kind is Kind.AUDIT and not label.shares,
+                    shares=label.shares,
                 )
                 for label in labels
             ),
