@@ -9,7 +9,7 @@ import pytest
 from test_loop_recipe import LABELS, STATE, Process, say
 
 from honed_adapt.feedback.log import FeedbackLog, Kind, NewFeedback, Selector
-from honed_adapt.instant.lane import Lane
+from honed_adapt.instant.lane import Lane, Recipe
 from honed_adapt.process import messages
 
 OTHER = "e" * 64
@@ -117,3 +117,28 @@ def test_nothing_is_learned_ahead_any_more_when_nobody_wants_it(
     process.learn()
     process.told(STATE)
     assert [offer.next_encoder for offer in heard(process, label(log, f"{LABELS[0]} 5"))] == [""]
+
+
+@pytest.mark.parametrize("catching_up", [False, True])
+@pytest.mark.parametrize("tuned", [False, True])
+def test_over_a_tuned_encoder_a_lane_is_judged_by_what_rounds_hold_out(
+    log: FeedbackLog, process: Process, tuned: bool, catching_up: bool
+) -> None:
+    process.tuned = {OTHER} if tuned else set()
+    process.learn(say(log, range(450)))
+    served = process.loop.lane("m").in_effect
+    change = {"next_encoder": OTHER} if catching_up else {"encoder_digest": OTHER, "epoch": 2}
+    before = len(process.offers)
+    process.told(replace(STATE, recipe=None, **change))
+    process.learn()
+    offer = process.offers[before]
+    assert offer.next_encoder == (OTHER if catching_up else "")
+    temperatures = {}
+    for judged in (False, True):
+        lane = Lane(8, tuned=judged)
+        lane.rebuild(
+            [replace(row, vector=7 * row.vector) for row in served], Recipe.of(offer.recipe)
+        )
+        temperatures[judged] = lane.head.temperature
+    assert offer.head.temperature == pytest.approx(temperatures[tuned], rel=1e-4)
+    assert offer.head.temperature != pytest.approx(temperatures[not tuned], rel=1e-3)

@@ -58,10 +58,12 @@ class Process:
         self.reader = FeedbackReader(home / "feedback.sqlite")
         self.vectors = VectorStore(home / "adapt.sqlite")
         self.offers: list[messages.Revision] = []
+        self.tuned: set[str] = set()
         self.loop = AdaptLoop(
             self.reader,
             self.vectors,
             make_encode=encoder_of,
+            was_tuned=lambda digest: digest in self.tuned,
             load_head=no_head,
             send=self._take,
             guard_items=2,

@@ -28,6 +28,7 @@ from test_replay import opened
 from harness import RunningServer, running
 from honed import Client, InvalidRequest
 from honed_adapt.encoders.lineage import Lineage, write_lineage
+from honed_adapt.gate.holdout import held_out
 from honed_adapt.head import Head
 from honed_adapt.process.messages import Candidate, Verdict
 
@@ -221,3 +222,26 @@ def ahead(server: RunningServer, name: str) -> int | None:
     """The revision that a candidate of the model has caught up to."""
     found = server.server.catalogue.entry(name).ahead
     return None if found is None or found.offer is None else found.offer.revision
+
+
+def test_answers_over_what_a_round_made_are_recomputed_as_they_were_judged(
+    server, client, name, door, tmp_path
+):
+    words = {"price": "how much is number {}", "track": "where is parcel {}"}
+    # Some are wrong, so that probabilities show the temperature.
+    said = [
+        (words[label].format(n), "track" if n % 7 == 0 else label)
+        for n in range(200)
+        for label in words
+    ]
+    taught(client, name, said[:250])
+    teach(client, name, said[250:])
+    lane = fresh_lane(server.config.home, client, name)
+    assert len(held_out(lane.in_effect)) >= 64
+    head = saved_head(server.config.home, name, 2)
+    verdict = door.offer(made(server, client, name, head, tmp_path / "e"))
+    client.promote(name, verdict.number)
+    teach(client, name, LATER)
+    with opened(server, name) as replays:
+        for text in ("how much is number 7", "how much is parcel 400"):
+            replays.assert_same(client.predict(name, text))

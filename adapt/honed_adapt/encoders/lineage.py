@@ -74,6 +74,11 @@ def seen_by(home: Path, digest: str) -> Mapping[str, int]:
     return {} if found is None else found.trained_to
 
 
+def was_tuned(home: Path, digest: str) -> bool:
+    """Whether labels of a model here were trained on for an encoder."""
+    return bool(seen_by(home, digest))
+
+
 def trained_to(home: Path, digest: str, model: str) -> int:
     """The last log position of a model that an encoder may have seen; 0 if it has seen none."""
     return seen_by(home, digest).get(model, 0)

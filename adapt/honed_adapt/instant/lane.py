@@ -40,6 +40,8 @@ class Lane(Taught):
         guard_items: anchor answers that labels may cost, in all, below the best there was.
         trust: trust by submitter; others have 1.
         tuning: numbers of the maths.
+        tuned: whether a round tuned the encoder: then what is learned is judged by rows that rounds
+            hold out.
 
     Attributes:
         fresh: makes a lane of the same settings that has learned nothing.
@@ -53,12 +55,14 @@ class Lane(Taught):
         guard_items: int = 2,
         trust: Mapping[str, float] | None = None,
         tuning: Tuning | None = None,
+        tuned: bool = False,
     ) -> None:
-        super().__init__(hidden, base, trust or {}, tuning or Tuning())
+        super().__init__(hidden, base, trust or {}, tuning or Tuning(), tuned)
         self._guard = Guard(guard_items)
         self.fresh: Callable[[], Lane] = partial(
-            Lane, hidden, base=base, guard_items=guard_items, trust=trust, tuning=tuning
-        )
+            Lane, hidden,
+            base=base, guard_items=guard_items, trust=trust, tuning=tuning, tuned=tuned,
+        )  # fmt: skip
         self._anchors = np.zeros((0, hidden), np.float32)
         self._head: Head | None = None
 

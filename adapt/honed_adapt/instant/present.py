@@ -7,19 +7,22 @@ the order of labels in step with that. Pure.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from honed_adapt.feedback.values import Entry, Kind
+from honed_adapt.gate.holdout import FIRST_OF_CLASS, drawn
 from honed_adapt.instant.discriminant import Sums
 from honed_adapt.shares import Said, Shares, parts
 
 _HALF = 200  # audits after which one counts half
 _HORIZON = 4_000  # and after which it counts no more: a millionth
+_FEW = 64  # held-out rows below which a sample is of all: too few to say anything by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +100,7 @@ class PresentRows:
     Args:
         hidden: length of a vector.
         trust: trust by submitter; others have 1.
+        tuned: whether the vectors are of an encoder that a round tuned on such rows.
 
     Attributes:
         sums: of the rows in effect.
@@ -104,11 +108,12 @@ class PresentRows:
         standing: those in effect, by text hash.
     """
 
-    def __init__(self, hidden: int, trust: Mapping[str, float]) -> None:
+    def __init__(self, hidden: int, trust: Mapping[str, float], *, tuned: bool = False) -> None:
         self.sums = Sums(hidden)
         self.rows: dict[int, Row] = {}
         self.standing: dict[bytes, Row] = {}
         self._trust = trust
+        self._tuned = tuned
         self._texts: dict[bytes, list[Row]] = {}
         self._hashes: list[bytes] = []
         self._positions: dict[str, list[int]] = {}
@@ -123,8 +128,16 @@ class PresentRows:
         return sorted(self.standing.values(), key=attrgetter("position"))
 
     def sample(self, size: int) -> list[Row]:
-        """Rows in effect with the smallest text hashes."""
-        return [self.standing[key] for key in self._hashes[:size]]
+        """Rows in effect with the smallest text hashes, to judge by what is learned of others.
+
+        An encoder that was tuned knows the rows that it was trained on, whatever is learned of
+        them here. So over one they are those that rounds hold out, if there are enough.
+        """
+        if self._tuned:
+            held = list(islice((row for row in self._by_hash() if self._held_out(row)), size))
+            if len(held) >= min(size, _FEW):
+                return held
+        return list(islice(self._by_hash(), size))
 
     def unknown_audits(self, rows: Iterable[Row]) -> list[Row]:
         """Those of the rows, yet to be learned, that may vote on texts that are not known.
@@ -174,6 +187,16 @@ class PresentRows:
         self._withdraw(gone)
         self._stand(come)
         return Moves(gone, come)
+
+    def _by_hash(self) -> Iterator[Row]:
+        return (self.standing[key] for key in self._hashes)
+
+    def _held_out(self, row: Row) -> bool:
+        """As `held_out` has it, but looked up: a sample is due with each label that is learned."""
+        if not drawn(row.text_hash):
+            return False
+        others = self._positions[row.label]
+        return bisect_left(others, row.position) >= FIRST_OF_CLASS
 
     def _effective(self, text_hash: bytes) -> Row | None:
         """The label that counts for a text; forgets a text that has none left."""

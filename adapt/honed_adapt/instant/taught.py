@@ -27,13 +27,19 @@ class Taught:
         base: the head that what is learned is added to, None if there is none.
         trust: trust by submitter; others have 1.
         tuning: numbers of the maths.
+        tuned: whether a round tuned the encoder.
     """
 
     def __init__(
-        self, hidden: int, base: Head | None, trust: Mapping[str, float], tuning: Tuning
+        self,
+        hidden: int,
+        base: Head | None,
+        trust: Mapping[str, float],
+        tuning: Tuning,
+        tuned: bool,
     ) -> None:
         self.hidden = hidden
-        self._present = PresentRows(hidden, trust)
+        self._present = PresentRows(hidden, trust, tuned=tuned)
         self._experts = Experts(self._present, tuning, () if base is None else base.labels)
         self._beside = None if base is None else Beside(base, self._present, tuning)
         self._temperature: float | None = None

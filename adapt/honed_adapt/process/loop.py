@@ -38,6 +38,7 @@ class AdaptLoop:
         reader: The feedback log.
         vectors: Cache of encoded labels.
         make_encode: From an encoder's digest to its vector length and its function.
+        was_tuned: From an encoder's digest to whether a round made it.
         load_head: From a model and its version to that version's head; raises VersionError.
         send: Sends a message to the server.
         guard_items: Anchor answers that a batch of labels may cost.
@@ -55,6 +56,7 @@ class AdaptLoop:
         *,
         make_encode: Callable[[str], tuple[int, Encode]],
         load_head: Callable[[str, int], Head],
+        was_tuned: Callable[[str], bool] = lambda digest: False,
         send: Callable[[messages.Message], None],
         guard_items: int,
         trust: Mapping[str, float],
@@ -66,9 +68,9 @@ class AdaptLoop:
         self._vectors = vectors
         self._make_encode = make_encode
         self._load_head = load_head
+        self._was_tuned = was_tuned
         self._send = send
-        self._guard_items = guard_items
-        self._trust = trust
+        self._lane = partial(Lane, guard_items=guard_items, trust=trust)
         self._pause = pause
         self._spare = spare
         self._parking = parking
@@ -157,8 +159,7 @@ class AdaptLoop:
         entries = self._reader.entries(cursor, CHUNK)
         self._cursor = entries[-1].position if entries else self._known
         for name in dict.fromkeys(entry.model for entry in entries):
-            learner = self._learners.get(name)
-            if learner is not None and name not in self._stale:
+            if (learner := self._learners.get(name)) is not None and name not in self._stale:
                 # A lane that was built meanwhile may be ahead of the cursor.
                 news = [e for e in entries if e.model == name and e.position > learner.revision]
                 self._learn(learner, news)
@@ -201,12 +202,11 @@ class AdaptLoop:
             log.error("a candidate cannot catch up", model=state.name, why=str(error))
             self._send(Unreadable(state.name, state.next_encoder, str(error)))
             return None
-        lane = Lane(hidden, guard_items=self._guard_items, trust=self._trust)
+        lane = self._lane(hidden, tuned=self._was_tuned(state.next_encoder))
         return Ahead(state.name, state.next_encoder, lane, encode, self._vectors)
 
     def _confirm(self, verdict: messages.Verdict) -> None:
-        learner = self._learners.get(verdict.model)
-        if learner is not None:
+        if (learner := self._learners.get(verdict.model)) is not None:
             self._vectors.accept(verdict.model, learner.confirm(verdict.number))
 
     def _build(self, name: str) -> None:
@@ -226,7 +226,7 @@ class AdaptLoop:
         if old is not None and same_ground(old.state, state):
             lane = old.lane
         else:
-            lane = Lane(hidden, base=base, guard_items=self._guard_items, trust=self._trust)
+            lane = self._lane(hidden, base=base, tuned=self._was_tuned(state.encoder_digest))
         accepted = self._vectors.accepted(name) or state.revision
         revision, entries = self._reader.counting(name, state.row_limit, state.pinned_at)
         promises = Promises({} if old else self._vectors.misses(name))

@@ -55,6 +55,8 @@ def learn(
     hidden: int,
     pause: Callable[[], None] = lambda: None,
     wanted: Wanted | None = None,
+    *,
+    tuned: bool = False,
 ) -> Head:
     """The head that the instant lane would serve with these rows, which are in effect.
 
@@ -64,8 +66,9 @@ def learn(
         pause: called between slices of the work.
         wanted: what the head shall promise; by the rows alone, since no audit has been asked yet
             whether its sets hold. None for nothing.
+        tuned: whether the vectors are of an encoder that was trained on what was not held out.
     """
-    lane = Lane(hidden)
+    lane = Lane(hidden, tuned=tuned)
     lane.rebuild(rows, pause=pause)
     return lane.head if wanted is None else Promises().add(lane.head, lane.sampled, wanted)
 

@@ -105,8 +105,8 @@ def _period(material: Material, begin: str, end: str) -> dict[str, Any]:
         base = open_encoder(home, import_encoder(encoder_folder(), home))
         tuned, facts = _tuned(home, base, past)
         right = {
-            "instant": _prequential(base, past, now),
-            "periodic": _prequential(tuned, past, now),
+            "instant": _prequential(Lane(base.hidden), base, past, now),
+            "periodic": _prequential(Lane(tuned.hidden, tuned=True), tuned, past, now),
         }
     shares = {name: count / len(now) for name, count in right.items()}
     return {**shares, "asked": len(now), **facts}
@@ -136,7 +136,7 @@ def _tuned(
     return open_encoder(home, store_trained(home, base, trained, lineage)), facts
 
 
-def _prequential(files: EncoderFiles, past: Sequence[Said], now: Sequence[Said]) -> int:
+def _prequential(lane: Lane, files: EncoderFiles, past: Sequence[Said], now: Sequence[Said]) -> int:
     """How many of the new rows are answered rightly before they are learned."""
     encoder, tokenizer = OnnxEncoder(files), Tokenizer(files)
     every = [*past, *now]
@@ -145,7 +145,6 @@ def _prequential(files: EncoderFiles, past: Sequence[Said], now: Sequence[Said])
         Row(n, text_hash(said.text), said.label, "", 1.0, vector, votes=True)
         for n, (said, vector) in enumerate(zip(every, vectors, strict=True), 1)
     ]  # fmt: skip
-    lane = Lane(files.hidden)
     lane.rebuild(rows[: len(past)])
     right = 0
     for start in range(len(past), len(rows), _AT_ONCE):

@@ -20,6 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 from numpy.typing import NDArray
 
+from honed_adapt.encoders.lineage import was_tuned
 from honed_adapt.encoders.store import open_encoder, stored_encoders
 from honed_adapt.feedback.reader import FeedbackReader
 from honed_adapt.feedback.values import State
@@ -86,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
             reader,
             vectors,
             make_encode=partial(make_encode, home, pause=line.pause),
+            was_tuned=partial(was_tuned, home),
             load_head=partial(load_head, home),
             send=line.send,
             guard_items=options.guard_items,

@@ -11,6 +11,7 @@ from itertools import islice
 
 import numpy as np
 
+from honed_adapt.encoders.lineage import was_tuned
 from honed_adapt.encoders.store import PROBABILITY_TOLERANCE
 from honed_adapt.feedback.log import Kind, Record
 from honed_adapt.feedback.reader import FeedbackReader
@@ -137,7 +138,8 @@ class Replays:
     ) -> tuple[Head, int]:
         """The head that these labels make, and how many of them are in effect."""
         vectors = self._vectors(model, labels, loaded, call)
-        lane = Lane(loaded.encoder.hidden, base=base, trust=self._trust)
+        tuned = was_tuned(self._catalogue.home, loaded.encoder.digest)
+        lane = Lane(loaded.encoder.hidden, base=base, trust=self._trust, tuned=tuned)
         lane.rebuild(
             (
                 Row(

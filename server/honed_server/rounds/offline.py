@@ -152,7 +152,7 @@ def _train(
     files = open_encoder(home, store_trained(home, base, trained, lineage))
     recipe.tell("learning the heads")
     facts = _facts(recipe, found, trained, learned)
-    tuned = _closed_form(files, learned, judged)
+    tuned = _closed_form(files, learned, judged, tuned=True)
     facts |= {"closed_form": tuned, "base_closed_form": _closed_form(base, learned, judged)}
     head = _plain_head(files, trained, learned)
     scores = report(head, _vectors(files, judged), [one.label for one in judged])
@@ -160,11 +160,16 @@ def _train(
 
 
 def _closed_form(
-    files: EncoderFiles, learned: Sequence[Example], judged: Sequence[Example]
+    files: EncoderFiles,
+    learned: Sequence[Example],
+    judged: Sequence[Example],
+    *,
+    tuned: bool = False,
 ) -> dict[str, float]:
     """How the instant lane would do over an encoder, with the same labels as feedback."""
     pairs = zip(learned, _vectors(files, learned), strict=True)
-    head = learn([row_of(example, vector) for example, vector in pairs], files.hidden)
+    rows = [row_of(example, vector) for example, vector in pairs]
+    head = learn(rows, files.hidden, tuned=tuned)
     found = report(head, _vectors(files, judged), [one.label for one in judged])
     names = ("accuracy", "macro_f1", "calibration_error", "brier")
     return {name: found[name] for name in names}

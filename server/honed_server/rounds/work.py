@@ -234,7 +234,9 @@ class RoundWork:
             if learned is not None and learned[0] == now.revision:
                 break
             rows = [row_of(one, vectors[one.position]) for one in now.rows]
-            head = learn(rows, hidden, self._line.pause, wanted) if rows else Head.empty(hidden)
+            head = Head.empty(hidden)
+            if rows:
+                head = learn(rows, hidden, self._line.pause, wanted, tuned=True)
             learned = now.revision, head
         return learned
 
