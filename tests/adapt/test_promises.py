@@ -4,10 +4,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from honed_adapt.insight import conformal, open_set
 from honed_adapt.insight.promises import Promises, Wanted
 from honed_adapt.insight.scores import UNKNOWN, Share, calibration, energies, softmax
+from honed_adapt.instant.calibration import HeldOut
 from honed_adapt.instant.lane import Lane, Row
 from honed_adapt.instant.present import arrays
 from honed_adapt.scoring import logits_of, weights_of
@@ -112,6 +114,13 @@ def test_beside_an_own_head_known_texts_are_called_strange_as_rarely(audited: bo
     assert head.open_set is None
 
 
+def distances(held_out: HeldOut) -> NDArray[np.float64]:
+    """How far each row lies from each label, (rows, labels)."""
+    assert held_out.apart is not None
+    count, labels = held_out.logits.shape
+    return np.stack([held_out.apart(np.full(count, label)) for label in range(labels)], axis=1)
+
+
 @pytest.mark.parametrize("count", [20, 120])
 def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None:
     """Without and with a regression, for a label in two parts, and for vectors of any length."""
@@ -125,9 +134,9 @@ def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None
     assert (lane.recipe.features > 0) == (count == 120)
     held_out = lane.held_out(of_all)
     assert len(held_out.targets) == count
-    assert held_out.apart is not None
+    far = distances(held_out)
     # A label that would not exist is as far as no rows are, and nothing speaks for it.
-    assert held_out.apart[7, lane.labels.index("once")] == pytest.approx(1)
+    assert far[7, lane.labels.index("once")] == pytest.approx(1)
     for at in (0, 4, 11):
         without = lane.fresh()
         without.rebuild([row for row in of_all if row is not of_all[at]], lane.recipe)
@@ -135,7 +144,7 @@ def test_held_out_rows_score_as_if_they_had_not_been_learned(count: int) -> None
         order = [lane.labels.index(label) for label in head.labels]
         vector = of_all[at].vector[None]
         for place, label in enumerate(order):
-            found = held_out.apart[at, label]
+            found = far[at, label]
             logit = logits_of(head, vector)[0, place]
             assert head.open_set is not None
             apart = replace(head, open_set=replace(head.open_set, energy=0.0))
@@ -153,8 +162,7 @@ def test_a_row_beside_a_light_one_is_as_far_from_it_as_they_are_apart(light: flo
     lane = Lane(HIDDEN)
     lane.rebuild([row for row in of_all if row.label != one.label] + of_all[:2])
     held_out = lane.held_out([of_all[0]])
-    assert held_out.apart is not None
-    found, away = held_out.apart[0, held_out.targets[0]], one.vector - other.vector
+    found, away = distances(held_out)[0, held_out.targets[0]], one.vector - other.vector
     assert found == pytest.approx(away @ away, rel=1e-3)
 
 
@@ -174,8 +182,7 @@ def test_free_energy_counts_in_held_out_scores_as_in_served_ones() -> None:
     head, held_out = lane.head, lane.sampled
     assert head.open_set is not None
     assert held_out is not None
-    assert held_out.apart is not None
-    plain = replace(held_out, apart=0 * held_out.apart)
+    plain = replace(held_out, apart=lambda labels: np.zeros(len(labels)))
     expected = head.open_set.energy * energies(held_out.logits)
     assert open_set.held_out_scores(head, plain) == pytest.approx(expected)
     vectors, _ = arrays(rows(9, seed=5))

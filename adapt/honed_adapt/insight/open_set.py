@@ -88,8 +88,7 @@ def held_out_scores(head: Head, held_out: HeldOut) -> Floats:
         plain: Floats = head.temperature * free
         return plain
     assert held_out.apart is not None, "rows of a head with an open set have distances"
-    best = held_out.logits.argmax(axis=1)
-    found: Floats = held_out.apart[np.arange(len(best)), best]
+    found: Floats = held_out.apart(held_out.logits.argmax(axis=1))
     return head.open_set.energy * free + found
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from honed_adapt.head import OpenSet
 from honed_adapt.instant.discriminant import Classes, Floats, Sums
@@ -67,28 +68,27 @@ def open_set(
     return OpenSet(ENERGY, 1 / scale, *arrays)
 
 
-def distances_without(sums: Sums, classes: Classes, vectors: Floats, parted: Floats) -> Floats:
-    """Squared distances over s^2 of rows from the means that were without them: (rows, labels).
+def distance_without(
+    scale: float, classes: Classes, vectors: Floats, parted: Floats, labels: NDArray[np.int64]
+) -> Floats:
+    """Squared distance over s^2 of each row from the mean of a label that was without it: (rows,).
 
     A class mean without row x is further from it by n / (n - w); s^2 is held fixed. A class that
     is left without rows has the mean 0, as in `Sums.classes`.
 
     Args:
-        sums: of all rows.
+        scale: s^2.
         classes: the labels.
         vectors: of the rows, float64 (rows, hidden).
-        parted: the weight of each row in each class, (rows, labels).
+        parted: the weight of each row in its class, (rows,).
+        labels: index of each row's, (rows,).
     """
-    squares = np.einsum("rh,rh->r", vectors, vectors)[:, None]
-    means = np.einsum("ch,ch->c", classes.mean, classes.mean)
-    apart: Floats = np.maximum(squares - 2 * vectors @ classes.mean.T + means, 0)
-    alone = (parted > 0) & (classes.count == 1)
-    row, own = np.nonzero((parted > 0) & (classes.count > 1))
-    whole = classes.weight[own]
-    # From the difference itself: what rounding leaves of the products above grows without bounds.
-    offset = (vectors[row] - classes.mean[own]) * (whole / (whole - parted[row, own]))[:, None]
-    apart[row, own] = np.einsum("rh,rh->r", offset, offset)
-    return np.where(alone, squares, apart) / mean_square(sums)
+    whole, count = classes.weight[labels], classes.count[labels]
+    among, alone = (parted > 0) & (count > 1), (parted > 0) & (count == 1)
+    farther = np.divide(whole, whole - parted, out=np.ones(len(whole)), where=among)
+    offset = (vectors - classes.mean[labels] * ~alone[:, None]) * farther[:, None]
+    found: Floats = np.einsum("rh,rh->r", offset, offset) / scale
+    return found
 
 
 def mean_square(sums: Sums) -> float:

@@ -8,7 +8,7 @@ no refit: taking one row out is a rank-one change. Pure; float64 throughout.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -89,15 +89,15 @@ class HeldOut:
         targets: int64 (rows,).
         weights: float64 (rows,).
         shares: as in `Sample`.
-        apart: how far the rows lie from each label, as `apart.py` has it but for the energy,
-            float64 (rows, num_labels); None where that is not known.
+        apart: from the index of a label for each row to how far the rows lie from these, as
+            `apart.py` has it but for the energy, float64 (rows,); None where that is not known.
     """
 
     logits: Floats
     targets: NDArray[np.int64]
     weights: Floats
     shares: Floats | None = None
-    apart: Floats | None = None
+    apart: Callable[[NDArray[np.int64]], Floats] | None = None
 
     @property
     def wanted(self) -> Floats:

@@ -6,14 +6,14 @@ of [x, phi(x)], and so is the mix: one head serves it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from honed_adapt.head import OpenSet
-from honed_adapt.instant.apart import Regressed, distances_without, open_set
+from honed_adapt.instant.apart import Regressed, distance_without, mean_square, open_set
 from honed_adapt.instant.calibration import (
     HeldOut,
     Sample,
@@ -138,13 +138,12 @@ class Mix:
         held_out = sample.held_out(kept, np.zeros((int(kept.sum()), len(self.labels))))
         if first:
             held_out.logits[:] += first * leave_one_out(self.solution, sample).logits
-        apart = self._distances(sample.vectors[kept], held_out)
+        values = np.zeros_like(held_out.logits)
         if second and kept.any():
             scores = self._regression.scores(rows, self.labels, followed=followed)
             values = self._without(scores.of(kept), held_out)
-            apart -= values
             held_out.logits[:] += second * self._balanced(values, held_out)
-        return replace(held_out, apart=apart)
+        return replace(held_out, apart=self._apart(sample.vectors[kept], held_out, values))
 
     def open_set(self, temperature: float) -> OpenSet:
         """What the out-of-scope score of a head reads that serves `logits`; there must be rows.
@@ -187,15 +186,22 @@ class Mix:
         np.add.at(of_rows, at, moved)
         return of_rows
 
-    def _distances(self, vectors: NDArray[np.float32], held_out: HeldOut) -> Floats:
-        """How far rows lie from each label's mean without them: (rows, labels)."""
-        hot = held_out.shares
-        if hot is None:
-            hot = np.zeros(held_out.logits.shape)
-            hot[np.arange(len(hot)), held_out.targets] = 1
-        parted = held_out.weights[:, None] * hot
-        sums, classes = self._present.sums, self.solution.classes
-        return distances_without(sums, classes, vectors.astype(np.float64), parted)
+    def _apart(
+        self, vectors: NDArray[np.float32], held_out: HeldOut, values: Floats
+    ) -> Callable[[NDArray[np.int64]], Floats]:
+        """How far rows lie from a label that was without them, less what `values` say of it."""
+        scale, classes = mean_square(self._present.sums), self.solution.classes
+        rows = np.arange(len(vectors))
+
+        def apart(labels: NDArray[np.int64]) -> Floats:
+            shares = held_out.shares
+            said = held_out.targets == labels if shares is None else shares[rows, labels]
+            parted = held_out.weights * said
+            far = distance_without(scale, classes, vectors.astype(np.float64), parted, labels)
+            less: Floats = far - values[rows, labels]
+            return less
+
+        return apart
 
     def _without(self, scores: Scores, held_out: HeldOut) -> Floats:
         """Scores of rows that the regression had not learned: (rows, labels)."""
