@@ -256,6 +256,7 @@ class Lane(Taught):
             return Head.empty(self.hidden)
         learned = self._experts.logits()
         if self._beside is None:
-            head = learned.raised(self.temperature * self._experts.prior).head(self.temperature)
-            return replace(head, open_set=self._experts.open_set(self.temperature))
+            odds = self.temperature * self._experts.prior
+            head = learned.raised(odds).head(self.temperature)
+            return replace(head, open_set=self._experts.open_set(self.temperature, odds))
         return self._beside.head(learned.over(self.temperature))

@@ -145,20 +145,17 @@ class Mix:
             held_out.logits[:] += second * self._balanced(values, held_out)
         return replace(held_out, apart=self._apart(sample.vectors[kept], held_out, values))
 
-    def open_set(self, temperature: float) -> OpenSet:
+    def open_set(self, temperature: float, odds: Floats) -> OpenSet:
         """What the out-of-scope score of a head reads that serves `logits`; there must be rows.
 
         Args:
-            temperature: of the head, whose logits have the labels' log odds in them.
+            temperature: of the head.
+            odds: what its logits have beside those of `logits`, (labels,).
         """
         (first, second), regressed = self._factors(), None
         if second:
             solution = self.solution
-            rest = Logits(
-                self.labels,
-                first * solution.weight,
-                first * solution.bias + temperature * self.prior,
-            )
+            rest = Logits(self.labels, first * solution.weight, first * solution.bias + odds)
             regressed = Regressed(rest, second * self._balance())
         return open_set(self._present.sums, self.solution.classes, regressed, temperature)
 
