@@ -82,12 +82,16 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = 
     described, data_bytes = _describe(arrays)
     content = {"header": dict(header), "arrays": described}
     text = _padded(json.dumps(content, allow_nan=False, separators=(",", ":")).encode(), b" ")
-    size = _PREFIX.size + len(text) + data_bytes
+    body_bytes = len(text) + data_bytes
+    size = _PREFIX.size + body_bytes
     if size > MAX_FRAME_BYTES:
         raise FrameError(f"the frame would hold {size} bytes; the limit is {MAX_FRAME_BYTES}")
-    body = b"".join([text, *(_array_bytes(array) for array in arrays.values())])
-    covered = _PREFIX.pack(_MAGIC, _FORMAT, 0, len(body), len(text), 0)[:_COVERED]
-    return covered + _checksum(covered, body).to_bytes(4, "little") + body
+    covered = _PREFIX.pack(_MAGIC, _FORMAT, 0, body_bytes, len(text), 0)[:_COVERED]
+    body: list[_Bytes] = [text]
+    for array in arrays.values():
+        body += _array_bytes(array)
+    checksum = _checksum(covered, *body).to_bytes(4, "little")
+    return b"".join([covered, checksum, *body])
 
 
 def _describe(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, dict[str, Any]], int]:
@@ -101,8 +105,10 @@ def _describe(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, dict[str, A
     return described, offset
 
 
-def _array_bytes(array: NDArray[Any]) -> bytes:
-    return _padded(array.astype(_DTYPES[array.dtype.name], copy=False).tobytes(), b"\0")
+def _array_bytes(array: NDArray[Any]) -> tuple[memoryview, bytes]:
+    """What an array holds, without a copy where it lies in one piece, and what pads it."""
+    flat = np.ascontiguousarray(array, _DTYPES[array.dtype.name]).reshape(-1)
+    return flat.view(np.uint8).data, bytes(-array.nbytes % _ALIGN)
 
 
 def read_frame(sock: socket.socket) -> Frame | None:
@@ -193,8 +199,11 @@ def _array(data: memoryview, *, dtype: str, shape: list[int], offset: int) -> ND
     return np.ndarray(shape, _DTYPES[dtype], buffer=data, offset=offset)
 
 
-def _checksum(covered: _Bytes, body: _Bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(covered))
+def _checksum(*parts: _Bytes) -> int:
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def _padded(chunk: bytes, filler: bytes) -> bytes:
