@@ -29,6 +29,9 @@ from honed_server.trials.offers import Offers
 
 log = structlog.get_logger(__name__)
 
+# A head comes whole: by default its sender would be stopped 20 times on the way.
+_READ_AHEAD = 4 << 20
+
 # Linux refuses longer addresses of Unix sockets (sun_path holds 108 bytes).
 MAX_SOCKET_PATH = 100
 
@@ -70,7 +73,7 @@ class AdaptLink:
     async def start(self) -> None:
         """Begins to listen; a socket left over from a crash is replaced."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_READ_AHEAD)
         os.chmod(self._path, 0o600)
 
     async def close(self) -> None:
