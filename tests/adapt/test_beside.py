@@ -3,10 +3,12 @@
 import socket
 from contextlib import closing
 from threading import Thread
+from time import monotonic, process_time
+from types import SimpleNamespace
 
 import pytest
 
-from honed_adapt.process import messages, wire
+from honed_adapt.process import beside, messages, wire
 from honed_adapt.process.beside import ServerGone, ServerLine
 from honed_adapt.process.budget import FLOORS
 
@@ -61,6 +63,22 @@ def test_a_wait_for_budget_ends_with_the_report_of_an_idle_server(ends):
     paused.join()
     assert line.share == 1
     assert line.hear() == messages.Wake(7)
+
+
+def test_what_work_cost_is_paid_while_nobody_asks_for_more(ends, monkeypatch):
+    line, server = ends
+    now, used = monotonic(), process_time()
+    monkeypatch.setattr(beside, "monotonic", lambda: now)
+    monkeypatch.setattr(beside, "process_time", lambda: used)
+    used += 1.0  # what one label cost
+    server.sendall(messages.encode(messages.Wake(1)))
+    line.hear()
+    now += 60.0  # until the next one comes
+    waits = []
+    nothing = SimpleNamespace(select=lambda *args: waits.append(args[-1]) or ([], [], []))
+    monkeypatch.setattr(beside, "select", nothing)
+    line.pause()
+    assert waits == [0]
 
 
 def test_the_end_of_the_server_ends_work_and_waiting(ends):

@@ -91,6 +91,8 @@ class ServerLine:
         Raises:
             ServerGone: The server has closed the connection.
         """
+        # What was done is paid for in the time that is waited here, not by whatever comes next.
+        self._charge(self._budget)
         while not self._heard:
             self._receive()
         return self._heard.popleft()
