@@ -64,8 +64,22 @@ def fourier(vectors: NDArray[np.float32], features: Features) -> NDArray[np.floa
     """Return the features of vectors (rows, hidden): float64 (rows, features.count).
 
     In double precision, so that a row which is added in one batch and taken out in another is the
-    same row but for 1e-15.
+    same row but for 1e-15. Nobody writes into the result.
     """
+    if len(vectors) == 1:
+        return _lone(vectors.astype(np.float32, copy=False).tobytes(), features)
+    return _fourier(vectors, features)
+
+
+@lru_cache(maxsize=4)
+def _lone(vector: bytes, features: Features) -> NDArray[np.float64]:
+    """Those of one vector: a label that comes alone votes by its features, then is learned."""
+    made = _fourier(np.frombuffer(vector, np.float32)[None], features)
+    made.flags.writeable = False
+    return made
+
+
+def _fourier(vectors: NDArray[np.float32], features: Features) -> NDArray[np.float64]:
     matrix, phase = _doubles(vectors.shape[1], features.count, features.seed)
     angles: NDArray[np.float64] = vectors.astype(np.float64) @ matrix
     angles /= features.width
