@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.instant.discriminant import Floats, Shrinkage, Solution
+from honed_adapt.instant.discriminant import Classes, Floats, Shrinkage, Solution
 from honed_adapt.instant.present import Row, arrays
 from honed_adapt.shares import parts
 
@@ -73,6 +73,20 @@ class Sample:
     targets: NDArray[np.int64]
     weights: Floats
     shares: Floats | None = None
+
+    @property
+    def own(self) -> Floats:
+        """What each row weighs in its label, (rows,)."""
+        if self.shares is None:
+            return self.weights
+        own: Floats = self.weights * self.shares[np.arange(len(self.targets)), self.targets]
+        return own
+
+    def beside_others(self, classes: Classes) -> NDArray[np.bool_]:
+        """Which rows are not all that there is of their label, or all of its weight: (rows,)."""
+        weight, count = classes.weight[self.targets], classes.count[self.targets]
+        among: NDArray[np.bool_] = (count > 1) & (weight > self.own)
+        return among
 
     def held_out(self, kept: NDArray[np.bool_], logits: Floats) -> HeldOut:
         """Some of the rows with their logits."""
@@ -150,12 +164,10 @@ def leave_one_out(solution: Solution, sample: Sample) -> HeldOut:
     Rows that are alone in their class are left out: without them their label would not exist. Soft
     labels are left out of all their classes, see `_without_shares`.
     """
-    kept = solution.classes.count[sample.targets] > 1
+    kept = sample.beside_others(solution.classes)
     x, c = sample.vectors[kept].astype(np.float64), sample.targets[kept]
     found = sample.held_out(kept, np.zeros((len(c), len(solution.labels))))
-    w = found.weights
-    if found.shares is not None:
-        w = w * found.shares[np.arange(len(c)), c]
+    w = sample.own[kept]
     mean, b_mean = (
         np.concatenate([of, of.mean(axis=0, keepdims=True)])
         for of in (solution.mean, solution.towards)

@@ -12,19 +12,19 @@ recipe determine the head; no history does.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from honed_adapt.head import Features
 from honed_adapt.instant.calibration import (
     Tuning,
     fit_temperature,
-    leave_one_out,
     sample_of,
 )
 from honed_adapt.instant.choices import CHOOSING_ROWS, REGRESSION, choose, scaled, width_for
 from honed_adapt.instant.features import SEED
 from honed_adapt.instant.mix import Mix
-from honed_adapt.instant.present import PresentRows, Row, arrays
+from honed_adapt.instant.present import Moves, PresentRows, Row, arrays
 from honed_adapt.instant.recipe import (
     Recipe,
     Vote,
@@ -89,10 +89,10 @@ class Experts(Mix):
             forget: whether they are deleted, so that no rounding of theirs may stay.
         """
         moves = self._present.change(added, removed)
-        self._regression.change(moves, forget=forget)
+        self._solution = self._left_out = None
+        self._follow(moves, forget=forget)
         for row in removed:
             self.votes.pop(row.position, None)
-        self._solution = None
         if forget and self.recipe.features:
             self.recipe = replace(self.recipe, share=self._share())
 
@@ -124,7 +124,7 @@ class Experts(Mix):
     def restore(self, recipe: Recipe | None, votes: Mapping[int, Vote]) -> Iterator[None]:
         """Take over a logged recipe for the rows present, in slices; None decides one."""
         self.votes = {at: vote for at, vote in votes.items() if at in self._present.rows}
-        self._solution = None
+        self._solution = self._left_out = None
         rows = self._present.in_log_order()
         if recipe is None:
             self.recipe = yield from self._decided(len(rows))
@@ -168,10 +168,9 @@ class Experts(Mix):
     def _review(self) -> None:
         """Decide temperatures and share anew, for the regression that there is."""
         rows = self._sample()
-        sample = sample_of(self.labels, rows)
-        first = leave_one_out(self.solution, sample)
+        sample, first = sample_of(self.labels, rows), self._sample_left_out()
         scores = self._regression.scores(rows, self.labels, followed=True)
-        kept = self.solution.classes.count[sample.targets] > 1
+        kept = sample.beside_others(self.solution.classes)
         second = self._balanced(self._without(scores.of(kept), first), first)
         self.recipe = replace(
             self.recipe,
@@ -196,6 +195,17 @@ class Experts(Mix):
         sample = self._present.sample(CHOOSING_ROWS)
         width, penalty = yield from choose(sample, usual, self.recipe.balance)
         return Spec(Features(count, width, SEED), penalty)
+
+    def _follow(self, moves: Moves, *, forget: bool) -> None:
+        """Have both experts follow rows that have moved: on two cores, if another one is idle."""
+        if self._regression.ridge is None or not self._present.standing:
+            self._regression.change(moves, forget=forget)
+            return
+        with ThreadPoolExecutor(1) as other:
+            # Products let go of the interpreter, and neither expert looks at the other.
+            judged = other.submit(self._sample_left_out)
+            self._regression.change(moves, forget=forget)
+        judged.result()
 
     def _share(self) -> float:
         votes = [self.votes[at] for at in sorted(self.votes)]

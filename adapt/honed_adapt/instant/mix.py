@@ -60,6 +60,7 @@ class Mix:
         self._regression = Regression()
         self._anchors = np.zeros((0, present.sums.hidden), np.float32)
         self._solution: Solution | None = None
+        self._left_out: HeldOut | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,10 +135,11 @@ class Mix:
         """
         first, second = self._factors()
         sample = sample_of(self.labels, rows)
-        kept = self.solution.classes.count[sample.targets] > 1
+        kept = sample.beside_others(self.solution.classes)
         held_out = sample.held_out(kept, np.zeros((int(kept.sum()), len(self.labels))))
         if first:
-            held_out.logits[:] += first * leave_one_out(self.solution, sample).logits
+            alone = self._sample_left_out() if followed else leave_one_out(self.solution, sample)
+            held_out.logits[:] += first * alone.logits
         values = np.zeros_like(held_out.logits)
         if second and kept.any():
             scores = self._regression.scores(rows, self.labels, followed=followed)
@@ -199,6 +201,12 @@ class Mix:
             return less
 
         return apart
+
+    def _sample_left_out(self) -> HeldOut:
+        """What the discriminant would say of the sample if it had not been learned."""
+        if self._left_out is None:
+            self._left_out = leave_one_out(self.solution, sample_of(self.labels, self._sample()))
+        return self._left_out
 
     def _without(self, scores: Scores, held_out: HeldOut) -> Floats:
         """Scores of rows that the regression had not learned: (rows, labels)."""
