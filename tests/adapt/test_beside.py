@@ -10,7 +10,7 @@ import pytest
 
 from honed_adapt.process import beside, messages, wire
 from honed_adapt.process.beside import ServerGone, ServerLine
-from honed_adapt.process.budget import FLOORS
+from honed_adapt.process.budget import FLOORS, IDLE
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_wait_for_budget_ends_with_the_report_of_an_idle_server(ends):
     server.sendall(messages.encode(messages.Wake(7)))
     server.sendall(messages.encode(messages.Load(1.0, 0.0)))
     paused.join()
-    assert line.share == 1
+    assert line.share == IDLE
     assert line.hear() == messages.Wake(7)
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from honed_adapt.process import budget, messages
-from honed_adapt.process.budget import BURST_S, FLOORS, Budget
+from honed_adapt.process.budget import BURST_S, FLOORS, IDLE, Budget
 from honed_adapt.process.messages import Load
 from honed_adapt.process.wire import read_frame
 
 FLOOR = FLOORS["trainer"]
-SHARES = st.floats(FLOOR, 1)
+SHARES = st.floats(FLOOR, 1) | st.just(IDLE)
 LOADS = st.builds(Load, idle=st.floats(0, 1), delay_s=st.floats(0, 10))
 SLOW = st.floats(0.006, 10)
 BUSY = st.floats(0, 0.99)
@@ -24,8 +24,11 @@ def next_share(share: float, load: Load) -> float:
 
 
 @given(SHARES, st.lists(LOADS))
-def test_learning_never_stops_and_never_takes_more_than_a_core(share, loads):
-    assert all(FLOOR <= each <= 1 for each in accumulate(loads, next_share, initial=share))
+def test_learning_never_stops_and_takes_no_more_than_a_core_beside_traffic(share, loads):
+    shares = [*accumulate(loads, next_share, initial=share)][1:]
+    assert all(
+        FLOOR <= each <= 1 or load.idle == 1 for each, load in zip(shares, loads, strict=True)
+    )
 
 
 @given(SHARES, BUSY, SLOW)
@@ -46,7 +49,7 @@ def test_it_grows_back_to_what_the_engine_leaves_idle(share, idle):
 
 @given(SHARES)
 def test_an_idle_server_gives_all_back_at_once(share):
-    assert next_share(share, Load(1.0, 0.0)) == 1
+    assert next_share(share, Load(1.0, 0.0)) == IDLE
 
 
 @given(SHARES, st.floats(0, 0.99), st.floats(0, 1), st.floats(0, 0.02), st.floats(0, 0.02))

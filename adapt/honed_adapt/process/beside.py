@@ -70,7 +70,7 @@ class ServerLine:
 
     @property
     def share(self) -> float:
-        """The share of a core that this process may take now."""
+        """How much of a core this process may take now."""
         return self._budget.share
 
     def send(self, message: messages.Message) -> None:

@@ -15,6 +15,9 @@ A label is some ten milliseconds of work that somebody waits for; what the adapt
 spare time is seconds, and a training round is hours.
 """
 
+IDLE = 2.0
+"""Cores that learning may take beside an idle server: as many as a label's work has threads."""
+
 BURST_S = 0.05
 """CPU seconds that are saved up for the next label, so that a lone one never waits for budget."""
 
@@ -24,21 +27,21 @@ _GROWTH = 0.1
 
 
 def next_share(share: float, load: Load, floor: float) -> float:
-    """The share of a core that learning may take after a report.
+    """How much of a core learning may take after a report.
 
     Additive growth and multiplicative cut (Chiu and Jain, 1989), between the floor and what the
     engine left idle. A report of an idle server gives all back at once.
 
     Args:
-        share: allowed so far, in [floor, 1].
+        share: allowed so far, floor or more.
         load: what the server reports.
         floor: smallest share.
 
     Returns:
-        Share in [floor, 1].
+        Share in [floor, 1], or `IDLE`.
     """
     if load.idle >= 1:
-        return 1.0
+        return IDLE
     wanted = share * _CUT if load.delay_s > _DELAY_S else share + _GROWTH
     return max(floor, min(wanted, load.idle))
 
@@ -52,7 +55,7 @@ class Budget:
     """
 
     def __init__(self, floor: float, now: float) -> None:
-        self.share = 1.0
+        self.share = IDLE
         self._floor = floor
         self._saved_s = BURST_S
         self._at = now
