@@ -37,7 +37,7 @@ _SHARE = ((0, 0.7), (1_000, 0.75), (6_000, 0.9))
 _WINDOW = 4_000  # votes that count, the latest ones: among 1,000 a fifth of a point is chance
 _SHOWN = 1_000  # and of what is told of each expert alone
 _FEW = 64
-_PSEUDO_COUNT = 10.0  # audits that each label is credited with: one that has no more may still win
+_PSEUDO_COUNT = 30.0  # audits that each label is credited with: one that has no more may still win
 _REVIEWS = 1.25  # by how much labels grow between two reviews
 
 
