@@ -270,7 +270,7 @@ class Server:
         """Makes what serves a version; without it the next start learns that again."""
         for entry in list(self.catalogue.entries.values()):
             try:
-                async with entry.lock:
+                async with self.catalogue.hold(entry):
                     await lifecycle.checkpoints.make(entry, "checkpoint", "shutdown", gated=True)
             except (ServingError, StoreError, OSError) as error:
                 log.warning("no version was written", model=entry.row.name, why=str(error))

@@ -1,8 +1,9 @@
-"""A decision whose caller leaves meanwhile is made all the same, wholly, and holds up no other."""
+"""Decisions whose callers leave meanwhile are made wholly; those whose models leave, not at all."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -14,6 +15,7 @@ from journeys import (
     caught_up,
     decisions,
     examples,
+    files_holding,
     saved_head,
     taught,
     teach,
@@ -22,7 +24,7 @@ from journeys import (
 )
 
 from harness import RunningServer
-from honed import Client, DeadlineExceeded
+from honed import Client, DeadlineExceeded, NotFound, Policy
 from honed_proto.v1 import models_pb2 as pb
 
 GOOD = examples(slice(2))
@@ -179,3 +181,53 @@ def test_a_policy(server, client, name):
     # Its trial ends with it: promotion is left to a person.
     assert client.get_model(name).trial is None
     assert_whole(server, client, name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client, name: client.import_anchor(name, [("it is lost", "lost")]),
+        lambda client, name: client.resume(name),
+        lambda client, name: client.rollback(name, 1),
+        lambda client, name: client.set_policy(name, Policy(promotion="manual")),
+        lambda client, name: client.promote(name),
+        lambda client, name: client.delete(name, submitter="ada"),
+        lambda client, name: client.delete_model(name),
+    ],
+    ids=["anchors", "resume", "rollback", "policy", "promote", "deletion", "removal"],
+)
+def test_what_waits_for_a_removal_finds_no_model(
+    server: RunningServer, client: Client, name: str, change: Callable[[Client, str], object]
+):
+    """And leaves nothing behind."""
+    taught(client, name, GOOD)
+    client.pause(name)
+    entry = server.server.catalogue.entry(name)
+    with ThreadPoolExecutor(2) as pool:
+        with held_registry(server):
+            removal = pool.submit(client.delete_model, name)
+            ask_until(entry.lock.locked)
+            late = pool.submit(change, client, name)
+            ask_until(lambda: bool(entry.lock._waiters))
+        assert removal.result(30) == len(GOOD)
+        with pytest.raises(NotFound, match="deleted") as caught:
+            late.result(30)
+    assert caught.value.reason == "UNKNOWN_MODEL"
+    assert not server.server.catalogue.log.anchors(name)
+    assert server.server.catalogue.registry.decisions_of(name, "delete")
+    assert not server.server.catalogue.registry.decisions_of(name, "policy")
+
+
+def test_what_is_said_of_a_model_while_it_is_removed_goes_with_it(
+    server: RunningServer, client: Client, name: str
+):
+    taught(client, name, GOOD)
+    log = server.server.catalogue.log
+    before = log.last_position(name)
+    with ThreadPoolExecutor(1) as pool:
+        with held_registry(server):
+            removal = pool.submit(client.delete_model, name)
+            ask_until(lambda: log.last_position(name) > before)
+            assert client.submit(model=name, text="where is zebrawood 7", label="lost").position
+        assert removal.result(30) == len(GOOD) + 1
+    assert files_holding(server.config.home, "zebrawood") == []

@@ -10,6 +10,7 @@ together it serves for. What nobody may return to is removed from disk.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -21,7 +22,7 @@ from honed_adapt.head import Head
 from honed_adapt.storage import versions
 from honed_adapt.storage.errors import StoreError
 from honed_proto.v1 import models_pb2 as pb
-from honed_server.edge.errors import NotReady, ServingError
+from honed_server.edge.errors import NotReady, ServingError, UnknownModel
 from honed_server.feedback.holding import Held, Holdings, fallback
 from honed_server.feedback.retention import DAY_S, wholly
 from honed_server.models.catalogue import Catalogue, Entry, decision
@@ -111,7 +112,7 @@ class Deletions:
     async def save(self, entry: Entry, position: int, lifecycle: Lifecycle) -> None:
         """Makes what serves, which has forgotten, a version, and notes that it has."""
         c, name = self._catalogue, entry.row.name
-        async with entry.lock:
+        async with c.hold(entry):
             if max(entry.version_position, entry.row.pinned_at) < position:
                 await lifecycle.checkpoints.make(entry, "deletion", "deletion", gated=False)
             noted = c.log.note_served(name, position, c.serving(name).revision)
@@ -152,7 +153,7 @@ class Deletions:
                 return name not in c.entries or c.has_forgotten(entry, position)
 
             await c.events.until(name, forgotten, inf)
-            if name in c.entries:
+            with suppress(UnknownModel):
                 await wholly(self.save(entry, position, lifecycle))
                 await wholly(self.settle(entry))
 

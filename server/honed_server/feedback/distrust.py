@@ -51,7 +51,7 @@ async def take_finding(catalogue: Catalogue, found: Distrust | Deleted | Grown) 
 
 async def _set_aside(catalogue: Catalogue, entry: Entry, found: Distrust) -> None:
     """Puts labels that are contradicted into quarantine, and remembers whose they were."""
-    async with entry.lock:
+    async with catalogue.hold(entry):
         if entry.row.paused or found.epoch != entry.epoch:
             return  # what counts is about to be other
         record = decision(

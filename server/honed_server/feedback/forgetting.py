@@ -66,7 +66,7 @@ class Forgetting:
         """
         c, name = self._catalogue, entry.row.name
         self._recall.forget()
-        async with entry.lock:  # no version may be returned to between deletion and taint
+        async with c.hold(entry):  # no version may be returned to between deletion and taint
             done = await asyncio.wrap_future(c.log.delete(name, selector, who))
             tainted = await self._deletions.taint(name)
             entry.log_position = max(entry.log_position, done.newest)
@@ -92,7 +92,7 @@ class Forgetting:
     async def forget_model(self, entry: Entry, who: str) -> int:
         """Takes a model out of service and erases its feedback; returns how many labels."""
         c, name = self._catalogue, entry.row.name
-        async with entry.lock:
+        async with c.hold(entry):
             forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
             await asyncio.wrap_future(self._predictions.forget_model(name))
             await self._deletions.blank()
@@ -102,8 +102,10 @@ class Forgetting:
             c.entries.pop(name, None)
             c.table.remove(name)
             self._recall.forget()
-            # What was answered meanwhile; from now on the text of such an answer is not logged.
+            # What was said and answered meanwhile; from now on neither is taken in.
+            forgotten += await asyncio.wrap_future(c.log.delete_model(name, who))
             await asyncio.wrap_future(self._predictions.forget_model(name))
+            await self._deletions.blank()
             c.pool.drop_unused()
             await asyncio.to_thread(versions.remove_model, c.home / "models", name)
         c.tell_adapt(c.models_message())

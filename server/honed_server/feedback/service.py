@@ -168,7 +168,7 @@ class FeedbackService:
             )
             for i, example in enumerate(request.examples)
         ]
-        async with entry.lock:
+        async with catalogue.hold(entry):
             done = await asyncio.wrap_future(
                 catalogue.log.import_anchor(request.model, examples, request.replace)
             )

@@ -27,7 +27,7 @@ async def install_revision(catalogue: Catalogue, offer: messages.Revision) -> me
     entry = catalogue.entries.get(offer.model)
     if entry is None:
         return _refused(offer, "the model was deleted")
-    async with entry.lock:
+    async with catalogue.hold(entry):
         if entry.version_source == "candidate" and entry.anchor_reference is None:
             entry.anchor_reference = await gate.anchor_score(catalogue, entry)
         fault = _fault(catalogue, entry, offer)

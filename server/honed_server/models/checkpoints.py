@@ -78,7 +78,7 @@ class Checkpoints:
 
     async def make_by_hand(self, entry: Entry, actor: str) -> None:
         """Makes the serving revision a version because somebody asks."""
-        async with entry.lock:
+        async with self._catalogue.hold(entry):
             await self.make(entry, "checkpoint", actor, gated=False)
 
     async def make_when_due(self, entry: Entry) -> None:
@@ -86,7 +86,7 @@ class Checkpoints:
         serving = self._catalogue.serving(entry.row.name)
         first = entry.version_source == "create" and serving.revision >= entry.log_position
         if entry.unsaved >= self._revisions or first:
-            async with entry.lock:
+            async with self._catalogue.hold(entry):
                 await self.make(entry, "checkpoint", "cadence", gated=True)
 
     async def keep(self, entry: Entry) -> None:

@@ -55,7 +55,7 @@ class Exports:
     ) -> AsyncIterator[pb.ExportModelResponse]:
         """Sends a folder that transformers loads; see models.proto."""
         entry = self._catalogue.entry(request.model)
-        async with entry.lock:  # head, weight and anchor set belong together
+        async with self._catalogue.hold(entry):  # head, weight and anchor set belong together
             chosen = await self._choose(entry, request.version)
             metrics = await self._metrics(entry, chosen)
         files = await asyncio.to_thread(self._files, chosen, metrics)

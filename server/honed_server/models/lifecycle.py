@@ -89,9 +89,7 @@ class Lifecycle:
 
     async def _promote(self, entry: Entry, number: int, actor: str) -> None:
         model, ahead, learned = entry.row.name, self.catching_up, None
-        async with entry.lock:
-            if self._catalogue.entries.get(model) is not entry:
-                raise self._catalogue.missing(model)
+        async with self._catalogue.hold(entry):
             version = self._promotable(model, number)
             digest = version.encoder_digest
             if self._learns and await ahead.needed(entry, digest, version.log_position):
@@ -182,7 +180,7 @@ class Lifecycle:
                 that was deleted since.
         """
         entry = self._catalogue.entry(model)
-        async with entry.lock:
+        async with self._catalogue.hold(entry):
             version = self._shelf.rollback_target(model, entry.row.active_version, number)
             reason = f"version {version.version} serves again"
             turn = self._trials.ending(entry, "overridden", actor, reason)
@@ -231,7 +229,7 @@ class Lifecycle:
         """Stops learning at the serving revision."""
         c = self._catalogue
         entry = c.entry(model)
-        async with entry.lock:
+        async with c.hold(entry):
             if entry.row.paused:
                 return entry
             serving = c.serving(model)
@@ -252,7 +250,7 @@ class Lifecycle:
         """Learns again, leaving out what is named; exclusion is on the record and replayed."""
         c = self._catalogue
         entry = c.entry(model)
-        async with entry.lock:
+        async with c.hold(entry):
             if not entry.row.paused:
                 return entry
             row = entry.row

@@ -33,7 +33,7 @@ async def take_integers(catalogue: Catalogue, offer: messages.Integers) -> messa
         return messages.Verdict(offer.model, offer.labels, "refused", "no figures")
     evidence = Evidence(offer.labels, offer.holdout, offer.changed, offer.lost)
     precision: Precision = "int8" if evidence.holds else "fp32"
-    async with entry.lock:
+    async with catalogue.hold(entry):
         serving = catalogue.serving(offer.model)
         if serving.loaded.encoder.digest != offer.encoder_digest:
             reason = f"serves encoder {serving.loaded.encoder.digest[:8]} by now"

@@ -73,7 +73,7 @@ def learning(offer: messages.Revision) -> pb.Learning:
 
 async def grow(catalogue: Catalogue, entry: Entry, found: Grown) -> None:
     """Makes a log position from which on a larger regression may serve, unless none may now."""
-    async with entry.lock:
+    async with catalogue.hold(entry):
         if entry.row.paused or found.epoch != entry.epoch:
             return
         serving = catalogue.serving(found.model)

@@ -76,7 +76,7 @@ class Candidates:
     async def set_policy(self, entry: Entry, policy: Policy, actor: str) -> None:
         """Replaces the policy of a model, on record, and does what follows for its trial."""
         c, name = self._catalogue, entry.row.name
-        async with entry.lock:
+        async with c.hold(entry):
             before = c.policies.of(name).as_dict()
             changed = [key for key, value in policy.as_dict().items() if before[key] != value]
             record = decision(

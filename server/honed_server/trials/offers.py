@@ -80,9 +80,7 @@ class Offers:
         async with waiting:
             would_serve = ahead.found(entry, digest) or offer
             latency = await self._latencies.compare(entry, would_serve.head, loaded)
-            async with entry.lock:
-                if c.entries.get(name) is not entry:
-                    raise c.missing(name)
+            async with c.hold(entry):
                 # Deletions take the lock too, and mark the versions that there are by then.
                 if await asyncio.to_thread(self._learned_deleted, offer):
                     return Verdict(name, 0, "stale", "feedback was deleted meanwhile")
