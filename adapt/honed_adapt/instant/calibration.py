@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from honed_adapt.instant.discriminant import Classes, Floats, Shrinkage, Solution
+from honed_adapt.instant.discriminant import Floats, Shrinkage, Solution
 from honed_adapt.instant.present import Row, arrays
 from honed_adapt.shares import parts
 
@@ -73,20 +73,6 @@ class Sample:
     targets: NDArray[np.int64]
     weights: Floats
     shares: Floats | None = None
-
-    @property
-    def own(self) -> Floats:
-        """What each row weighs in its label, (rows,)."""
-        if self.shares is None:
-            return self.weights
-        own: Floats = self.weights * self.shares[np.arange(len(self.targets)), self.targets]
-        return own
-
-    def beside_others(self, classes: Classes) -> NDArray[np.bool_]:
-        """Which rows are not all that there is of their label, or all of its weight: (rows,)."""
-        weight, count = classes.weight[self.targets], classes.count[self.targets]
-        among: NDArray[np.bool_] = (count > 1) & (weight > self.own)
-        return among
 
     def held_out(self, kept: NDArray[np.bool_], logits: Floats) -> HeldOut:
         """Some of the rows with their logits."""
@@ -164,10 +150,12 @@ def leave_one_out(solution: Solution, sample: Sample) -> HeldOut:
     Rows that are alone in their class are left out: without them their label would not exist. Soft
     labels are left out of all their classes, see `_without_shares`.
     """
-    kept = sample.beside_others(solution.classes)
+    kept = solution.classes.count[sample.targets] > 1
     x, c = sample.vectors[kept].astype(np.float64), sample.targets[kept]
     found = sample.held_out(kept, np.zeros((len(c), len(solution.labels))))
-    w = sample.own[kept]
+    w = found.weights
+    if found.shares is not None:
+        w = w * found.shares[np.arange(len(c)), c]
     mean, b_mean = (
         np.concatenate([of, of.mean(axis=0, keepdims=True)])
         for of in (solution.mean, solution.towards)
@@ -180,7 +168,7 @@ def leave_one_out(solution: Solution, sample: Sample) -> HeldOut:
 
     distance = _dots(x, b_x)[:, None] - 2 * x @ b_mean.T + _dots(mean, b_mean)
     along = _dots(x, b_u)[:, None] - b_u @ mean.T
-    pull = w * n / (n - w)
+    pull = w * n / _others(n, w)
     plain = None if found.shares is None else distance.copy()
     distance += (pull / (1 - pull * _dots(u, b_u)))[:, None] * along**2
     distance[np.arange(len(x)), c] *= ((n + k) / (n + k - w)) ** 2
@@ -211,7 +199,7 @@ def _without_shares(
     """
     classes, own = solution.classes, np.flatnonzero(parted)
     n, w, k = classes.weight[own], parted[own], solution.prior.mean_rows
-    others = classes.count[own] > 1  # a row alone in its class is no scatter there
+    others = (classes.count[own] > 1) & (n > w)  # a row alone in its class is no scatter there
     u = (x - classes.mean[own])[others]
     b_u = u @ solution.inverse
     along = b_u @ (x - mean).T
@@ -276,8 +264,13 @@ def _freedom_without(solution: Solution, c: NDArray[np.int64], w: Floats) -> Flo
     """Degrees of freedom of the scatter after one row of class c and weight w is gone."""
     n, squares = solution.classes.weight[c], solution.classes.squares[c]
     before = n - squares / n
-    after = (n - w) - (squares - w**2) / (n - w)
+    after = (n - w) - (squares - w**2) / _others(n, w)
     return solution.freedom - before + after
+
+
+def _others(n: Floats, w: Floats) -> Floats:
+    """What other rows of a class weigh; infinite where that was lost beside w: no scatter."""
+    return np.where(n > w, n - w, np.inf)
 
 
 def _dots(left: Floats, right: Floats) -> Floats:

@@ -170,7 +170,7 @@ class Experts(Mix):
         rows = self._sample()
         sample, first = sample_of(self.labels, rows), self._sample_left_out()
         scores = self._regression.scores(rows, self.labels, followed=True)
-        kept = sample.beside_others(self.solution.classes)
+        kept = self.solution.classes.count[sample.targets] > 1
         second = self._balanced(self._without(scores.of(kept), first), first)
         self.recipe = replace(
             self.recipe,

@@ -135,7 +135,7 @@ class Mix:
         """
         first, second = self._factors()
         sample = sample_of(self.labels, rows)
-        kept = sample.beside_others(self.solution.classes)
+        kept = self.solution.classes.count[sample.targets] > 1
         held_out = sample.held_out(kept, np.zeros((int(kept.sum()), len(self.labels))))
         if first:
             alone = self._sample_left_out() if followed else leave_one_out(self.solution, sample)
@@ -221,7 +221,7 @@ class Mix:
         own = (np.arange(len(targets)), targets)
         left = self.solution.classes.weight[targets] - weights
         balanced = values * self._balance()
-        balanced[own] = values[own] * left**-self.recipe.balance
+        balanced[own] = values[own] * power(left, self.recipe.balance)
         return balanced
 
     def _factors(self) -> tuple[float, float]:
