@@ -42,6 +42,7 @@ def next_share(share: float, load: Load, floor: float) -> float:
     """
     if load.idle >= 1:
         return IDLE
+    share = min(share, 1.0)  # beside traffic there is one core for learning
     wanted = share * _CUT if load.delay_s > _DELAY_S else share + _GROWTH
     return max(floor, min(wanted, load.idle))
 
