@@ -30,7 +30,8 @@ from journeys import (
 
 from harness import running
 from honed import Client, Conflict, HonedError, InvalidRequest, NotFound, Unavailable
-from honed_adapt.feedback.log import FeedbackLog, Selector
+from honed_adapt.feedback.log import FeedbackLog, NewFeedback, Selector
+from honed_adapt.feedback.values import Kind
 
 BASE = examples(slice(2))
 TEXTS = [text for text, _ in examples(slice(6, 8))]
@@ -289,6 +290,21 @@ def test_what_a_crash_left_of_a_deletion_is_erased_at_the_next_start(tmp_path, w
         assert [file for file in files_holding(home, word) if "sqlite" in file] == []
         states = {record.state for record in client.list_feedback("m", submitter="ada")}
         assert states == {"deleted"}
+
+
+def test_what_a_crash_left_of_a_deleted_model_is_erased_at_the_next_start(tmp_path, word):
+    home = tmp_path / "h"
+    with running(home, example=False) as server, server.client() as client:
+        taught(client, "m", BASE)
+        client.delete_model("m")
+    late = NewFeedback("m", "late", f"{word} was said meanwhile", "lost", Kind.CORRECTION)
+    with closing(FeedbackLog(home / "feedback.sqlite")) as log:
+        log.submit([late]).result()
+    (home / "models" / "m").mkdir(parents=True)
+    (home / "models" / "m" / "left").write_text(word)
+    assert files_holding(home, word)
+    with running(home, example=False, adapt=False):
+        assert files_holding(home, word) == []
 
 
 def test_a_deleted_model_is_forgotten_and_its_name_stays_taken(server, client, name, word):

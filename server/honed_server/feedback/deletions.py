@@ -78,10 +78,23 @@ class Deletions:
 
     async def begin(self) -> None:
         """Takes up what a crash or shutdown interrupted, before any model is served."""
-        await self.blank()
         for row in self._catalogue.registry.models():
-            if not row.deleted:
+            if row.deleted:
+                await self.remove(row.name, "start")
+            else:
                 await self.taint(row.name)
+        await self.blank()
+
+    async def remove(self, model: str, who: str) -> int:
+        """Erases what is there of a model that is on record as deleted; returns how many labels.
+
+        What was said and answered while its deletion was under way; nothing more is taken in.
+        """
+        c = self._catalogue
+        forgotten = await asyncio.wrap_future(c.log.delete_model(model, who))
+        await asyncio.wrap_future(self._predictions.forget_model(model))
+        await asyncio.to_thread(versions.remove_model, c.home / "models", model)
+        return forgotten
 
     async def taint(self, model: str) -> list[int]:
         """Marks the versions learned from what unfinished deletions erased; those marked now."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from honed_adapt.feedback.log import DeletionRow, Record, Selector, UnknownFeedback
 from honed_adapt.process.messages import Wake
-from honed_adapt.storage import versions
 from honed_server.edge.errors import Unavailable
 from honed_server.edge.rpc import Call
 from honed_server.feedback.deletions import Deletions
@@ -96,18 +95,15 @@ class Forgetting:
             forgotten = await asyncio.wrap_future(c.log.delete_model(name, who))
             await asyncio.wrap_future(self._predictions.forget_model(name))
             await self._deletions.blank()
-            # Last: once this is on record the deletion cannot be repeated to finish it.
+            # Once this is on record nobody can ask again; what is left then the next start does.
             record = decision(name, "delete", "deleted", actor=who, reason="on request")
             await asyncio.wrap_future(c.registry.delete_model(name, record))
             c.entries.pop(name, None)
             c.table.remove(name)
             self._recall.forget()
-            # What was said and answered meanwhile; from now on neither is taken in.
-            forgotten += await asyncio.wrap_future(c.log.delete_model(name, who))
-            await asyncio.wrap_future(self._predictions.forget_model(name))
+            forgotten += await self._deletions.remove(name, who)
             await self._deletions.blank()
             c.pool.drop_unused()
-            await asyncio.to_thread(versions.remove_model, c.home / "models", name)
         c.tell_adapt(c.models_message())
         await self._deletions.settle_others(name)
         return forgotten

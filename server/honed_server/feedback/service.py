@@ -72,6 +72,8 @@ class FeedbackService:
             for i, item in enumerate(request.items)
         ]
         good = [item for item in checked if isinstance(item, NewFeedback)]
+        if self._catalogue.entries.get(request.model) is not entry:
+            raise self._catalogue.missing(request.model)  # what is written now nobody would erase
         acks = await asyncio.wrap_future(self._catalogue.log.submit(good)) if good else []
         recorded = iter(acks)
         results = [next(recorded) if isinstance(c, NewFeedback) else c for c in checked]

@@ -11,7 +11,7 @@ from honed_server.edge.errors import InvalidRequest
 from honed_server.edge.rpc import Call
 from honed_server.feedback.forgetting import Forgetting
 from honed_server.feedback.retention import wholly
-from honed_server.models.catalogue import Catalogue
+from honed_server.models.catalogue import Catalogue, Entry
 from honed_server.models.creation import Creation, NewModel
 from honed_server.models.lifecycle import Lifecycle
 from honed_server.models.registry import DecisionRow, VersionRow
@@ -125,12 +125,15 @@ class ModelsService:
     async def delete(self, request: pb.DeleteModelRequest, call: Call) -> pb.DeleteModelResponse:
         """Takes a model out of service and forgets its feedback."""
         entry = self._catalogue.entry(request.name, "name")
-        who = _who(request.requested_by, call)
+        forgotten = await wholly(self._delete(entry, _who(request.requested_by, call)))
+        return pb.DeleteModelResponse(forgotten_feedback=forgotten)
+
+    async def _delete(self, entry: Entry, who: str) -> int:
         event = self._catalogue.event(entry, pb.ModelEvent.KIND_DELETED)
         forgotten = await self._forgetting.forget_model(entry, who)
         self._catalogue.events.publish(event)
         await self._rounds.tidy()
-        return pb.DeleteModelResponse(forgotten_feedback=forgotten)
+        return forgotten
 
     async def list_versions(
         self, request: pb.ListVersionsRequest, _call: Call

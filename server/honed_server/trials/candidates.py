@@ -59,7 +59,7 @@ class Candidates:
     async def decide(self, entry: Entry, row: TrialRow, standing: Standing) -> None:
         """Does what a trial has come to."""
         latency = await self._latency(entry, row) if standing.outcome == "promoted" else None
-        async with entry.lock:
+        async with self._catalogue.hold(entry):
             if self._trials.of(row.model) is not row:
                 return
             match standing.outcome:
