@@ -7,6 +7,7 @@ from threading import Event
 
 from honed import Client
 from honed_adapt.process.beside import ServerLine
+from honed_adapt.process.budget import IDLE
 
 CALLERS = 8
 LONG = "where is the parcel that I ordered " * 10
@@ -53,10 +54,10 @@ def test_a_trainer_hears_that_the_server_is_busy_and_that_it_is_not(server, clie
     model = taught(client, name)
     path = str(server.config.home / "adapt" / "server.sock")
     with closing(ServerLine(path, "trainer")) as line:
-        assert line.share == 1
+        assert line.share == IDLE
         with saturated(client, model):
             heard(line, lambda: line.share < 0.2)
-        heard(line, lambda: line.share == 1)
+        heard(line, lambda: line.share == IDLE)
 
 
 def heard(line: ServerLine, told) -> None:

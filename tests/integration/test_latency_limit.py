@@ -153,7 +153,7 @@ def test_a_trial_that_is_won_ends_in_a_refusal_where_a_text_takes_too_long(
     offered(server, client, name, widened(good))
     wait_for(client, name, lambda model: model.trial is not None)
     client.set_policy(name, Policy())
-    audits = [(f"{text}{n}", label) for text, label in PAIRS for n in range(3)]
+    audits = [(f"{text}{n}", label) for text, label in PAIRS for n in range(5)]
     client.submit_many(name, items(audits))
     wait_for(client, name, lambda model: model.trial is None)
     (*_, (decision, numbers)) = decisions(client, name, "trial")
